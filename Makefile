@@ -1,0 +1,63 @@
+# Everything a user or maintainer does, as one word. `make help` lists it.
+#
+#   PYTHON=python3.12   the interpreter that .venv is made of
+#   PIP_ARGS="…"        options for pip, such as another index: this is how you choose which torch
+#   HOST, PORT          where `make serve` listens
+
+PYTHON ?= python3
+HOST ?= 0.0.0.0
+PORT ?= 3000
+PIP_ARGS ?=
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+export BENTOML_DO_NOT_TRACK ?= True
+
+.DEFAULT_GOAL := help
+.PHONY: help serve train test test-full lint format bento image clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+serve: $(VENV)/.serve  ## serve on port 3000 (PORT=…, HOST=…)
+	@$(BIN)/python scripts/check_port.py $(HOST) $(PORT)
+	@printf '%s\n' 'When the log says that it is listening, try from another terminal:' \
+	  '  curl -H "Content-Type: image/png" --data-binary @examples/ankle-boot.png http://localhost:$(PORT)/predict' \
+	  'Interactive documentation: http://localhost:$(PORT)/'
+	@exec $(BIN)/bentoml serve --host $(HOST) --port $(PORT)
+
+train: $(VENV)/.dev  ## train, evaluate, save to the model store (ARGS="--epochs 5")
+	@$(BIN)/python train.py $(ARGS)
+
+test: $(VENV)/.dev  ## run the tests (under 4 minutes)
+	$(BIN)/python -m pytest -m "not full" $(ARGS)
+
+test-full: $(VENV)/.dev  ## run the long checks on the full data
+	$(BIN)/python -m pytest -m full -s $(ARGS)
+
+lint: $(VENV)/.dev  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev  ## put the code into its style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bento: $(VENV)/.serve  ## build the Bento
+	$(BIN)/bentoml build
+
+image: bento  ## build the image fashion_mnist:latest; needs a Docker engine
+	$(BIN)/bentoml containerize fashion_mnist:latest -t fashion_mnist:latest
+
+clean:  ## remove the environment and all caches
+	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+# One environment, filled as far as it is needed; made again when the versions change.
+$(VENV)/.serve: requirements.txt pyproject.toml scripts/environment.sh
+	@PYTHON='$(PYTHON)' sh scripts/environment.sh $(VENV) . $(PIP_ARGS)
+	@touch $@
+
+$(VENV)/.dev: requirements.txt pyproject.toml scripts/environment.sh
+	@PYTHON='$(PYTHON)' sh scripts/environment.sh $(VENV) '.[dev]' $(PIP_ARGS)
+	@touch $@ $(VENV)/.serve

@@ -1,0 +1,56 @@
+"""The model card: a README.md in the model's folder that says what the model is and where it comes from."""
+
+from fashion_mnist.evaluation import Report
+from fashion_mnist.model_folder import ModelRecord
+
+
+def write_card(record: ModelRecord, report: Report) -> str:
+    """The card as Markdown, from nothing but the record and the report on the test images."""
+    images = record.data["images"]
+    shape = " x ".join(map(str, record.spec.shape))
+    machine = ", ".join(str(value) for value in record.machine.values())
+    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    rows = "\n".join(
+        f"| {name} | {row.precision:.1%} | {row.recall:.1%} | {row.f1:.1%} | {row.support:,} |"
+        for name, row in report.per_class.items()
+    )
+    return f"""\
+# {record.network} on {record.data["name"]}
+
+Classifies pictures of {shape} pixels, uint8, 0 is background, into {len(record.classes)} classes:
+{", ".join(record.classes)}.
+
+| | |
+|---|---|
+| accuracy | **{report.accuracy:.2%}** on {report.n:,} test images, looked at once |
+| precision, recall, F1 (macro) | {report.precision:.2%}, {report.recall:.2%}, {report.f1:.2%} |
+| negative log likelihood | {report.nll:.4f} |
+| parameters | {record.training["parameters"]:,} |
+| measured | on what the compiled network answers, in {record.training["served_precision"]} |
+
+| class | precision | recall | F1 | images |
+|---|---|---|---|---|
+{rows}
+
+## How it was made
+| | |
+|---|---|
+| command | `{record.command}` |
+| seed | {record.config["seed"]} |
+| time | {record.training["seconds"] / 60:.1f} min for {record.config["epochs"]} epochs in \
+{record.training["precision"]} |
+| machine | {machine} |
+| versions | {versions} |
+| date | {(record.created or "")[:10]} |
+| images | {images["train"]:,} to train, {images["choose"]:,} to choose, \
+{images["calibrate"]:,} to calibrate, {images["test"]:,} to test |
+
+Temperature {record.temperature:.4f} and the out-of-distribution threshold {record.ood_threshold:.4f} were
+fitted to the calibration images, which chose nothing else. `model.json` holds the whole configuration,
+the fingerprints of the data and the checksums of the files.
+
+## Limits
+It has seen pictures like its training images and no others: for Fashion-MNIST these are centred, gray,
+front views on black. A photograph is another matter. `in_distribution` says whether a picture looks like
+the calibration images, of which the threshold refuses 1 % by construction; it is no proof of anything.
+"""

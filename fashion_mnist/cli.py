@@ -1,0 +1,135 @@
+"""The command line, `fashion-mnist`: predict, evaluate, models. The only place of exit codes."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+import fashion_mnist
+from fashion_mnist import data, pixels, store, wire
+from fashion_mnist.config import ServeConfig, read_serve_config
+from fashion_mnist.errors import ConfigError, DependencyError, FashionMnistError, InputError
+from fashion_mnist.predictor import Predictor
+from fashion_mnist.readers import PICTURE_SUFFIXES
+
+MODEL_OPTION = click.option(
+    "--model", help="tag, folder or `bundled`.  [default: FASHION_MNIST_MODEL, or as the service]"
+)
+
+
+class _Commands(click.Group):
+    """Turns this package's errors into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except FashionMnistError as error:
+            print(f"fashion-mnist: {error}", file=sys.stderr)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=_Commands)
+@click.version_option(fashion_mnist.__version__, prog_name="fashion-mnist")
+def main() -> None:
+    """Classify pictures, and look after models, without a server."""
+
+
+@main.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@MODEL_OPTION
+def predict(images: tuple[str, ...], as_json: bool, model: str | None) -> None:
+    """Classify pictures: files, folders of files, `-` for standard input.
+
+    A picture that cannot be read is named on standard error; the others are answered all the same.
+    """
+    predictor, name = _open(model)
+    failed: InputError | None = None
+    for label, content in _pictures(images):
+        try:
+            image = pixels.read_picture(content, predictor.spec)
+        except InputError as error:
+            click.echo(f"fashion-mnist: {label}: {error}", err=True)
+            failed = error
+            continue
+        (answer,) = wire.to_objects(predictor.predict(image[None]), predictor.spec.classes)
+        if as_json:
+            click.echo(json.dumps({"image": label, **answer, "model": name}))
+            continue
+        strange = "" if answer["in_distribution"] is not False else "  looks like nothing learnt"
+        click.echo(f"{label}: {answer['prediction']} {answer['confidence']:.1%}{strange}")
+    if failed is not None:
+        sys.exit(failed.exit_code)
+
+
+@main.command()
+@MODEL_OPTION
+@click.option("--data", "source", default=data.FASHION_MNIST, show_default=True, metavar="SOURCE")
+@click.option("--output", type=click.Path(path_type=Path), help="Write the report to this folder.")
+def evaluate(model: str | None, source: str, output: Path | None) -> None:
+    """Measure a model: on the test images of SOURCE, or on all where it has none."""
+    from fashion_mnist import evaluation
+
+    predictor, name = _open(model)
+    spec = predictor.spec
+    dataset = data.load(source, shape=spec.shape, classes=spec.classes)
+    images = dataset.test or dataset.train
+    report = evaluation.evaluate_predictor(predictor, images)
+    Console().print(report.table(f"{name} on {source}"))
+    if output is not None:
+        try:
+            from fashion_mnist.report import write_report
+        except ModuleNotFoundError as error:
+            raise DependencyError(
+                f"reports need {error.name}: pip install 'fashion-mnist[train]'"
+            ) from error
+        write_report(output, report)
+        click.echo(f"report written to {output}")
+
+
+@main.command()
+def models() -> None:
+    """List the models that can be served, the newest first; `*` marks the one that is served."""
+    served = store.choose(read_serve_config().model).name
+    table = Table()
+    for column in ("", "model", "network", "data", "accuracy", "size", "date"):
+        table.add_column(column, justify="right" if column in ("accuracy", "size") else "left")
+    for model in store.list_models():
+        table.add_row(
+            "*" if model.name == served else "",
+            model.name,
+            model.network,
+            model.data,
+            "unknown" if model.accuracy is None else f"{model.accuracy:.2%}",
+            f"{model.size_bytes / 1e6:.1f} MB",
+            "" if model.created is None else f"{model.created:%Y-%m-%d %H:%M}",
+        )
+    Console().print(table)
+
+
+def _open(model: str | None) -> tuple[Predictor, str]:
+    config: ServeConfig = read_serve_config()
+    chosen = store.choose(model or config.model)
+    return Predictor(chosen.folder, config.threads, config.precision), chosen.name
+
+
+def _pictures(names: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each picture; folders give their pictures in sorted order."""
+    for name in names:
+        path = Path(name)
+        if name == "-":
+            yield "-", sys.stdin.buffer.read()
+        elif path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+            if not found:
+                raise ConfigError(f"{path}: no pictures in this folder")
+            yield from ((str(p), p.read_bytes()) for p in found)
+        else:
+            try:
+                yield name, path.read_bytes()
+            except OSError as error:
+                raise ConfigError(f"{name}: {error.strerror}") from error

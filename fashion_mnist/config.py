@@ -1,0 +1,135 @@
+"""Settings: of a training (flags and YAML keys) and of the service (environment variables)."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fashion_mnist.errors import ConfigError
+
+
+class TrainConfig(BaseModel):
+    """One training. Each field is a flag of train.py (`--batch-size`) and a YAML key (`batch_size`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = Field(
+        "fashion-mnist",
+        description="`fashion-mnist`, or a path: folder of IDX files, 785-column CSV, folder of class folders",
+    )
+    test_data: str | None = Field(
+        None, description="test images, where DATA has none of its own (default: a tenth of DATA)"
+    )
+    classes: tuple[str, ...] | None = Field(
+        None,
+        description="names for the numeric labels of IDX and CSV (default: Fashion-MNIST's ten)",
+    )
+    input_size: int = Field(
+        28, ge=8, le=512, description="side in pixels to which folders of pictures are resized"
+    )
+    color: bool = Field(False, description="read folders of pictures as RGB instead of gray")
+    limit: int | None = Field(
+        None, ge=1, description="use only this many training images, drawn evenly over the classes"
+    )
+
+    network: str = Field("compact", description="a name from fashion_mnist/networks.py")
+    epochs: int = Field(20, ge=1, description="passes over the training images")
+    batch_size: int = Field(128, ge=2, description="images a step")
+    learning_rate: float = Field(
+        0.1, gt=0, description="peak of the one-cycle schedule; scale it with the batch size"
+    )
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum of SGD")
+    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty, not on biases and norms")
+    warmup: float = Field(0.2, ge=0, lt=1, description="share of the steps in which the rate rises")
+    average_decay: float = Field(
+        0.998, ge=0, lt=1, description="decay a step of the average of weights that is kept"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="0 keeps out-of-distribution scores")
+    flip: bool = Field(True, description="mirror half of the images; switch off for digits, letters")
+    shift: int = Field(2, ge=0, description="largest shift in pixels, reflected at the border")
+    erase: float = Field(0.5, ge=0, le=1, description="share of images that lose a random rectangle")
+    seed: int = Field(0, ge=0, description="seed of splits, initial weights and augmentation")
+    threads: int | None = Field(None, ge=1, description="CPU threads (default: all)")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="of training: auto takes bf16 autocast where the processor has it"
+    )
+
+    output: Path | None = Field(
+        None, description="write the model folder here too (how the bundled model is made)"
+    )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What folders of pictures are brought to: (H, W) or (H, W, 3)."""
+        side = self.input_size
+        return (side, side, 3) if self.color else (side, side)
+
+
+class ServeConfig(BaseSettings):
+    """The service. Each field is a variable: `batch_size` is FASHION_MNIST_BATCH_SIZE."""
+
+    model_config = SettingsConfigDict(env_prefix="FASHION_MNIST_", frozen=True, extra="ignore")
+
+    model: str | None = Field(
+        None, description="tag, folder or `bundled` (default: latest in the store, else bundled)"
+    )
+    host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - as BentoML
+    port: int = Field(3000, ge=1, le=65535, description="port to listen on")
+    workers: int = Field(1, ge=1, description="processes; each holds its own copy of the model")
+    threads: int | None = Field(
+        None, ge=1, description="inference threads a worker (default: its share of the processors)"
+    )
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="of inference: auto takes bf16 where the processor has it"
+    )
+    batch_size: int = Field(64, ge=1, description="requests that one batch may join")
+    max_latency_ms: int = Field(
+        10_000, ge=1, description="a queued request older than this is answered 503"
+    )
+    max_in_flight: int = Field(
+        1024, ge=1, description="requests a worker holds at once; more are answered 503"
+    )
+    max_body_bytes: int = Field(33_554_432, ge=1, description="largest body")
+    max_images: int = Field(10_000, ge=1, description="images in one request")
+    max_pixels: int = Field(40_000_000, ge=1, description="width times height of one picture")
+    body_timeout_s: float = Field(20.0, gt=0, description="time for a body to arrive")
+    cors_origins: str = Field(
+        "", description="origins that browsers may call from, with commas between them, or `*`"
+    )
+    access_log: bool = Field(False, description="log each request")
+
+    @property
+    def threads_a_worker(self) -> int:
+        """Inference threads of each worker."""
+        return self.threads or max(1, len(os.sched_getaffinity(0)) // self.workers)
+
+    def bentoml_settings(self) -> dict[str, Any]:
+        """These settings as keywords of `@bentoml.service`."""
+        origins = [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+        return {
+            "workers": self.workers,
+            "http": {
+                "host": self.host,
+                "port": self.port,
+                "cors": {
+                    "enabled": bool(origins),
+                    "access_control_allow_origins": origins,
+                    "access_control_allow_methods": ["GET", "POST", "OPTIONS"],
+                    "access_control_allow_headers": ["Content-Type", "X-Request-ID"],
+                    "access_control_expose_headers": ["X-Request-ID", "Retry-After"],
+                },
+            },
+            "logging": {"access": {"enabled": self.access_log}},
+        }
+
+
+def read_serve_config() -> ServeConfig:
+    """Read the environment. Raises ConfigError that names the variable."""
+    try:
+        return ServeConfig()
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = f"FASHION_MNIST_{str(problem['loc'][0]).upper()}"
+        raise ConfigError(f"{name}={problem['input']}: {problem['msg']}") from error

@@ -1,0 +1,221 @@
+"""The private side of BentoML that this service needs, in one place.
+
+Read from bentoml 1.4.39: `_bentoml_sdk.Service` (its `to_asgi` and `openapi_spec`) and
+`_bentoml_impl.server.app.ServiceAppFactory` (its `api_endpoint`, `batch_infer`, `create_instance`,
+`routes`). tests/test_http_service.py fails when they change. What is kept: BentoML's serving, adaptive
+batching, metrics, health endpoints, CORS. What is replaced, and why:
+
+- decoding and encoding: BentoML builds a schema for each answer and knows one form of body an endpoint;
+- errors: BentoML answers a list for some, a traceback in the log for all, and its own words for 401;
+- `/docs.json`: it describes one content type.
+"""
+
+import logging
+import re
+import uuid
+from typing import Any, Final, Protocol
+
+import anyio.to_thread
+import orjson
+from _bentoml_impl.server.app import ServiceAppFactory
+from _bentoml_sdk import Service
+from _bentoml_sdk.io_models import IORootModel
+from bentoml.exceptions import BentoMLException, ServiceUnavailable
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fashion_mnist import openapi, wire
+from fashion_mnist.body import receive_body
+from fashion_mnist.config import ServeConfig
+from fashion_mnist.errors import InputError
+from fashion_mnist.served import ServedModel
+
+logger = logging.getLogger("bentoml.service")
+
+PREDICT: Final = "predict"
+LEARNING_DISPATCHES: Final = 12
+"""BentoML's dispatcher runs its first 11 batches at size 1 while it learns how long they take."""
+DECODE_IN_THREAD_BYTES: Final = 65_536
+"""A larger body takes milliseconds to decode, in which the event loop has to serve others."""
+RETRY_AFTER_S: Final = 1
+REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+class ServiceInstance(Protocol):
+    """What the service class in service.py offers to the HTTP side."""
+
+    config: ServeConfig
+    served: ServedModel
+
+
+class PredictInput(IORootModel[Any]):
+    """For BentoML's client, which reads /schema.json; AppFactory decodes requests itself.
+
+    `image` comes first so that `client.predict(Path("boot.png"))` sends a file.
+    """
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "properties": {
+                "image": {"type": "array", "items": {"type": "file", "format": "image"}},
+                "pixels": {"type": "array"},
+            },
+        }
+
+
+class PredictOutput(IORootModel[Any]):
+    """An object, whose form /docs.json describes."""
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {"type": "object"}
+
+
+class HttpService(Service[Any]):
+    """A BentoML service whose HTTP side is AppFactory."""
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        self.inject_config()
+        return RequestIds(AppFactory(self, is_main=is_main)())
+
+
+class AppFactory(ServiceAppFactory):
+    """Builds the ASGI application: /predict, /model, and what BentoML adds."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.timeout = None  # the queue has its own limit; BentoML's timer costs a task a request
+        self.in_flight = 0
+
+    def __call__(self) -> Starlette:
+        app = super().__call__()
+        app.add_exception_handler(HTTPException, _http_exception)
+        app.add_exception_handler(Exception, _internal_error)
+        return app
+
+    @property
+    def instance(self) -> ServiceInstance:
+        instance: ServiceInstance = self._service_instance
+        return instance
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        return [*super().routes, Route("/model", self.model_view, methods=["GET"], name="model")]
+
+    async def create_instance(self, app: Starlette) -> None:
+        """Load the model, and teach the dispatcher; only then does BentoML report ready."""
+        await super().create_instance(app)
+        item = wire.Item(self.instance.served.example, single=True)
+        for _ in range(LEARNING_DISPATCHES):
+            await self.batch_infer(PREDICT, ([item],), {})
+
+    async def model_view(self, request: Request) -> Response:
+        instance = self.instance
+        content = instance.served.describe(instance.config)
+        return Response(orjson.dumps(content), media_type=wire.JSON)
+
+    async def openapi_spec_view(self, req: Request) -> Response:
+        instance = self.instance
+        content = openapi.describe(instance.served, instance.config)
+        return Response(orjson.dumps(content), media_type=wire.JSON)
+
+    async def api_endpoint(self, name: str, request: Request) -> Response:
+        """One request to /predict: body -> item -> BentoML's batching -> answer."""
+        try:
+            if self.in_flight >= self.instance.config.max_in_flight:
+                raise InputError(
+                    "overloaded", f"{self.in_flight} requests are in flight; try again in a moment"
+                )
+            self.in_flight += 1
+            try:
+                item = await self.read_item(request)
+                (answer,) = await self.batch_infer(name, ([item],), {})
+            finally:
+                self.in_flight -= 1
+            return Response(answer, media_type=wire.JSON)
+        except InputError as error:
+            return error_response(error)
+        except ServiceUnavailable:
+            waited = f"{self.instance.config.max_latency_ms / 1000:g} s"
+            return error_response(
+                InputError("overloaded", f"the request waited longer than {waited}; try again")
+            )
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        except (BentoMLException, Exception):
+            logger.exception("prediction failed")
+            return error_response(internal_error())
+
+    async def read_item(self, request: Request) -> wire.Item:
+        """Decode and validate a request before it can share a batch with others. Raises InputError."""
+        spec, config = self.instance.served.spec, self.instance.config
+        limits = wire.Limits(config.max_body_bytes, config.max_images, config.max_pixels)
+        options = wire.read_query(request.query_params, spec)
+        kind = wire.media_type(request.headers.get("content-type"))
+        body = await receive_body(request, limits.body_bytes, config.body_timeout_s)
+        if kind == wire.MULTIPART:
+            images, single = await wire.read_multipart(request.headers, body, spec, limits)
+        elif len(body) > DECODE_IN_THREAD_BYTES:
+            images, single = await anyio.to_thread.run_sync(
+                wire.read_body, kind, body, spec, limits
+            )
+        else:
+            images, single = wire.read_body(kind, body, spec, limits)
+        return wire.Item(images, single, options.top)
+
+
+class RequestIds:
+    """Outermost: every answer carries X-Request-ID, the caller's if it sent a printable one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        sent = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
+        request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex.encode()
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+def error_response(error: InputError, headers: dict[str, str] | None = None) -> Response:
+    """An error as its status and JSON; 503 says when to come back."""
+    headers = dict(headers or {})
+    if error.status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    return Response(wire.write_error(error), error.status, headers, wire.JSON)
+
+
+def internal_error() -> InputError:
+    """What a client may know of a failure of ours."""
+    return InputError("internal_error", "the service failed on this request; its log has the cause")
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    """Starlette's own errors (404, 405, a failed probe) in the form of ours."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    known = {
+        404: InputError("not_found", f"there is no {path}; see / for what there is"),
+        405: InputError("method_not_allowed", f"{path} does not take {request.method}"),
+        503: InputError("not_ready", "the service is not ready; try again in a moment"),
+    }
+    headers = dict(error.headers or {})
+    return error_response(known.get(error.status_code, internal_error()), headers)
+
+
+async def _internal_error(request: Request, error: Exception) -> Response:
+    return error_response(internal_error())

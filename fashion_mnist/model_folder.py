@@ -1,0 +1,105 @@
+"""A model's folder: its files, and model.json, the record of everything that a prediction depends on."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fashion_mnist.errors import ModelError
+from fashion_mnist.spec import ModelSpec
+
+FORMAT: Final = 1
+ONNX: Final = "network.onnx"
+SAFETENSORS: Final = "network.safetensors"
+EXAMPLE: Final = "example.png"
+RECORD: Final = "model.json"
+CARD: Final = "README.md"
+REPORT: Final = "report"
+
+
+class ModelRecord(BaseModel):
+    """model.json. temperature, ood_threshold, metrics: None where the model has none.
+
+    checksums: SHA-256 of the other files. Unknown keys are kept out, so that a later release may add
+    some without a new format; a change that old code would misread raises `format`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: int = FORMAT
+    network: str
+    classes: tuple[str, ...]
+    height: int
+    width: int
+    channels: int
+    temperature: float | None = None
+    ood_threshold: float | None = None
+    metrics: dict[str, Any] | None = None
+    config: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    machine: dict[str, Any] = {}
+    created: str | None = None
+    command: str | None = None
+    checksums: dict[str, str] = {}
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Classes and image shape."""
+        return ModelSpec(self.classes, self.height, self.width, self.channels)
+
+
+def read_record(folder: Path) -> ModelRecord:
+    """Read model.json and check the files beside it.
+
+    Raises ModelError when the folder is no model, damaged, or from a later format.
+    """
+    path = folder / RECORD
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ModelError(f"{folder}: no model here, {RECORD} is missing") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: not readable ({error})") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if not isinstance(found, int) or found > FORMAT:
+        raise ModelError(
+            f"{path}: format {found}, this release reads up to {FORMAT}; use the release that saved it"
+        )
+    try:
+        record = ModelRecord.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise ModelError(
+            f"{path}: damaged: {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+        ) from error
+    for name, expected in record.checksums.items():
+        _check(folder / name, expected)
+    return record
+
+
+def write_record(folder: Path, record: ModelRecord) -> ModelRecord:
+    """Write model.json with the checksums of the files that a prediction reads; returns what was written."""
+    names = [name for name in (ONNX, SAFETENSORS, EXAMPLE) if (folder / name).is_file()]
+    record = record.model_copy(update={"checksums": {n: _sha256(folder / n) for n in names}})
+    (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return record
+
+
+def _check(path: Path, expected: str) -> None:
+    try:
+        found = _sha256(path)
+    except OSError as error:
+        raise ModelError(f"{path}: not readable ({error.strerror}); the model is damaged") from error
+    if found != expected:
+        raise ModelError(
+            f"{path}: SHA-256 {found[:12]}…, the record says {expected[:12]}…; the model is damaged, "
+            "fetch or train it again"
+        )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,129 @@
+"""One training from data to stored model, on one screen."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from fashion_mnist import (
+    calibration,
+    data,
+    evaluation,
+    export,
+    model_folder,
+    networks,
+    novelty,
+    provenance,
+    store,
+    training,
+)
+from fashion_mnist.card import write_card
+from fashion_mnist.config import TrainConfig
+from fashion_mnist.evaluation import Report
+from fashion_mnist.model_folder import ModelRecord
+from fashion_mnist.predictor import Predictor
+from fashion_mnist.report import write_report
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: the tag in the store, the record, and the report on the test images."""
+
+    tag: str
+    record: ModelRecord
+    report: Report
+
+
+def train(
+    config: TrainConfig,
+    on_progress: Callable[[training.Progress], None] = lambda progress: None,
+    command: str | None = None,
+) -> Trained:
+    """Load, split, build, fit, export, calibrate, evaluate, save. Raises FashionMnistError.
+
+    command: how this training was started, for the card.
+    """
+    dataset = load_dataset(config)
+    splits = data.split(dataset, config.seed, config.limit)
+    spec = splits.train.spec
+    torch.manual_seed(config.seed)
+    statistics = networks.pixel_statistics(torch.from_numpy(splits.train.images))
+    network = networks.build(config.network, spec, *statistics)
+    logger.info("training on %s images, %s classes", f"{len(splits.train):,}", len(spec.classes))
+
+    history = training.fit(network, splits, config, on_progress)
+
+    with tempfile.TemporaryDirectory(prefix="fashion-mnist-") as temporary:
+        folder = Path(temporary) / config.network  # not the temporary folder itself: its mode is 0700
+        folder.mkdir()
+        export.export_network(network, spec, folder)
+        Image.fromarray(splits.calibrate.images[0]).save(folder / model_folder.EXAMPLE)
+        record = model_folder.write_record(
+            folder,
+            ModelRecord(
+                network=config.network,
+                classes=spec.classes,
+                height=spec.height,
+                width=spec.width,
+                channels=spec.channels,
+                config=config.model_dump(mode="json", exclude={"output"}),
+                data={"name": dataset.name, **splits.summary()},
+                versions=provenance.versions(),
+                machine=provenance.machine(),
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                command=command,
+            ),
+        )
+        difference = export.check_parity(network, folder, splits.choose.images)
+        logger.info("exported; largest difference of a logit to torch: %.4f", difference)
+
+        predictor = Predictor(folder)
+        logits, _ = predictor.outputs(splits.calibrate.images)
+        record = record.model_copy(
+            update={
+                "temperature": calibration.fit_temperature(logits, splits.calibrate.labels),
+                "ood_threshold": novelty.fit_threshold(novelty.energy_score(logits)),
+            }
+        )
+        model_folder.write_record(folder, record)
+
+        report = evaluation.evaluate_predictor(Predictor(folder), splits.test)
+        record = record.model_copy(
+            update={
+                "metrics": report.asdict(),
+                "training": {
+                    "seconds": round(history.seconds, 1),
+                    "precision": history.precision,
+                    "served_precision": predictor.precision,
+                    "parameters": sum(p.numel() for p in network.parameters()),
+                    "choose_accuracy": history.epochs[-1].choose_accuracy,
+                    "export_difference": difference,
+                },
+            }
+        )
+        record = model_folder.write_record(folder, record)
+        (folder / model_folder.CARD).write_text(write_card(record, report), encoding="utf-8")
+        if config.output is not None:
+            shutil.copytree(folder, config.output, dirs_exist_ok=True)
+        write_report(folder / model_folder.REPORT, report, history)
+        return Trained(store.save(folder), record, report)
+
+
+def load_dataset(config: TrainConfig) -> data.Dataset:
+    """The training images of `config.data` and the test images of `config.test_data`."""
+
+    def load(source: str) -> data.Dataset:
+        return data.load(source, shape=config.shape, classes=config.classes)
+
+    dataset = load(config.data)
+    if config.test_data is None:
+        return dataset
+    return data.Dataset(dataset.name, dataset.train, load(config.test_data).train)

@@ -1,0 +1,250 @@
+"""The one way from a picture to the pixels that a model takes.
+
+`read_picture` for the bytes of a file, `to_images` for arrays. Both are used by training, service and
+benchmarks, so that a picture means the same to all of them.
+"""
+
+import io
+import warnings
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fashion_mnist.errors import InputError
+from fashion_mnist.spec import ModelSpec
+
+FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+"""What is decoded. Pillow knows far more; each is attack surface, so the list is short."""
+MAX_PIXELS: Final = 40_000_000
+MAX_DEPTH: Final = 16
+"""Nesting of a JSON array: far more than any image needs, far less than exhausts a stack."""
+BACKGROUND: Final = 0
+"""Of letterbox borders and of transparent pictures: black, as in Fashion-MNIST."""
+
+_SIGNATURES: Final = (
+    (b"%PDF", 0, "PDF"),
+    (b"ftypheic", 4, "HEIC"),
+    (b"ftypheix", 4, "HEIC"),
+    (b"ftypmif1", 4, "HEIC"),
+    (b"ftypmsf1", 4, "HEIC"),
+    (b"ftypavif", 4, "AVIF"),
+    (b"II*\0", 0, "TIFF"),
+    (b"MM\0*", 0, "TIFF"),
+    (b"\0\0\1\0", 0, "ICO"),
+    (b"8BPS", 0, "Photoshop"),
+    (b"\xff\x0a", 0, "JPEG XL"),
+    (b"\0\0\0\x0cJXL ", 0, "JPEG XL"),
+    (b"\0\0\0\x0cjP  ", 0, "JPEG 2000"),
+)
+
+
+def read_picture(data: bytes, spec: ModelSpec, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode a picture of any size and mode to one image of the model's shape.
+
+    A picture of the model's own shape comes back pixel for pixel; another is turned gray if the model
+    is, letterboxed and resized. The first frame of an animation counts, EXIF orientation is applied.
+    Returns uint8 (H, W) or (H, W, 3). Raises InputError: broken_picture, too_many_pixels,
+    unsupported_picture_format.
+    """
+    try:
+        with warnings.catch_warnings():
+            # the ceiling below is ours; Pillow's warning would only repeat it
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+            _check_size(picture.size, max_pixels)
+            if picture.format == "JPEG":  # decode at a fraction of the size where that is enough
+                picture.draft(None, (spec.width * 2, spec.height * 2))
+            picture.load()
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            "too_many_pixels", f"{error}; send a smaller picture, at most {max_pixels} pixels"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise _unidentified(data) from error
+    except Exception as error:
+        # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, … on damaged files
+        raise InputError(
+            "broken_picture", f"the picture is truncated or damaged ({error}); send the whole file"
+        ) from error
+    return _to_spec(picture, spec)
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise InputError("broken_picture", f"the picture is empty: {width} x {height} pixels")
+    if width * height > max_pixels:
+        raise InputError(
+            "too_many_pixels",
+            f"the picture has {width} x {height} = {width * height} pixels, at most {max_pixels} "
+            "are accepted; send a smaller one",
+        )
+
+
+def _unidentified(data: bytes) -> InputError:
+    """The error for bytes that none of our decoders takes: foreign format, or no picture at all."""
+    if not data:
+        return InputError("broken_picture", "the body is empty; send the bytes of a picture")
+    accepted = "PNG, JPEG, WebP, BMP or GIF"
+    name = next((n for magic, at, n in _SIGNATURES if data[at : at + len(magic)] == magic), None)
+    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith(b"<svg") or (head.startswith(b"<?xml") and b"<svg" in head):
+        name = "SVG"
+    if name:
+        return InputError(
+            "unsupported_picture_format", f"{name} pictures are not decoded; convert it to {accepted}"
+        )
+    return InputError("broken_picture", f"the bytes are no picture; send a {accepted} file")
+
+
+def _to_spec(picture: Image.Image, spec: ModelSpec) -> NDArray[np.uint8]:
+    picture = ImageOps.exif_transpose(picture)
+    picture = _to_mode(picture, "L" if spec.channels == 1 else "RGB")
+    if picture.size != (spec.width, spec.height):
+        picture = ImageOps.pad(
+            picture, (spec.width, spec.height), Image.Resampling.LANCZOS, color=BACKGROUND
+        )
+    return np.asarray(picture, np.uint8)
+
+
+def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
+    """Convert any mode to L or RGB; transparency shows the background, 16 bits become 8."""
+    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+        deep = np.asarray(picture, np.float64)
+        if picture.mode != "F" or deep.max(initial=0) > 255:
+            deep = deep / 257  # 65535 -> 255
+        picture = Image.fromarray(np.clip(np.rint(deep), 0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, (BACKGROUND, BACKGROUND, BACKGROUND, 255))
+        picture = Image.alpha_composite(ground, layer)
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def to_images(values: Any, spec: ModelSpec) -> tuple[NDArray[np.uint8], bool]:
+    """Check numbers and bring them to the model's shape.
+
+    values: an array or nested lists of 0..255 with the shape (pixels,), the model's (H, W[, 3]), or
+    either with a leading n. Returns images uint8 (n, H, W[, 3]) and whether it was a single image.
+    Raises InputError: wrong_pixel_type, wrong_pixel_count, wrong_shape, pixel_not_integer,
+    pixels_scaled, pixel_out_of_range, empty_batch; with the index, for a batch.
+    """
+    array = values if isinstance(values, np.ndarray) else _to_array(values, spec)
+    single = array.shape in ((spec.pixel_count,), spec.shape)
+    if not single:
+        _check_batch_shape(array.shape, spec)
+    rows = array.reshape(1 if single else len(array), spec.pixel_count)
+    if rows.dtype != np.uint8:
+        rows = _to_uint8(rows, single)
+    return rows.reshape(-1, *spec.shape), single
+
+
+def _to_array(values: Any, spec: ModelSpec) -> NDArray[Any]:
+    """Nested lists as an array; ragged ones and values that are no numbers are named."""
+    if not isinstance(values, list):
+        raise InputError(
+            "wrong_pixel_type",
+            f"`pixels` is {_json_type(values)}, expected a list of {spec.pixel_count} numbers 0..255",
+        )
+    _check_types(values)
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise _ragged(values, spec) from None
+
+
+def _check_types(values: list[Any], index: int | None = None, depth: int = 1) -> None:
+    """Raise for the first leaf that is no number. bool is refused: numpy would take it for one."""
+    if depth > MAX_DEPTH:
+        raise InputError(
+            "too_deep", f"`pixels` is nested more than {MAX_DEPTH} deep; an image is a list, or rows"
+        )
+    if set(map(type, values)) <= {int, float}:
+        return
+    for position, value in enumerate(values):
+        item = position if depth == 1 else index
+        if isinstance(value, list):
+            _check_types(value, item, depth + 1)
+        elif type(value) not in (int, float):
+            raise InputError(
+                "wrong_pixel_type",
+                f"a pixel is {_json_type(value)}, expected a number 0..255",
+                item if depth > 1 else None,
+            )
+
+
+def _ragged(values: list[Any], spec: ModelSpec) -> InputError:
+    """The error for lists of differing lengths: name the first item that is unlike the model's."""
+    for index, item in enumerate(values):
+        try:
+            shape = np.shape(item)
+        except ValueError:
+            return InputError("wrong_shape", f"the rows of an image differ in length, {_wanted(spec)}", index)
+        if shape not in ((spec.pixel_count,), spec.shape):
+            return _wrong_item(shape, spec, index)
+    return InputError("wrong_shape", f"the images of the batch differ in shape, {_wanted(spec)}")
+
+
+def _check_batch_shape(shape: tuple[int, ...], spec: ModelSpec) -> None:
+    if not shape:
+        raise InputError("wrong_shape", f"a single number, {_wanted(spec)}")
+    if shape[0] == 0:
+        raise InputError("empty_batch", f"`pixels` is empty, {_wanted(spec)}")
+    if shape[1:] in ((spec.pixel_count,), spec.shape):
+        return
+    if len(shape) == 1:
+        raise _wrong_item(shape, spec, None)
+    if len(shape) == len(spec.shape) and shape[1] < spec.pixel_count // 2:
+        raise InputError("wrong_shape", f"{_by(shape)} pixels, {_wanted(spec)}")
+    raise _wrong_item(shape[1:], spec, 0)
+
+
+def _wrong_item(shape: tuple[int, ...], spec: ModelSpec, index: int | None) -> InputError:
+    if len(shape) == 1:
+        return InputError("wrong_pixel_count", f"{shape[0]} pixels, {_wanted(spec)}", index)
+    return InputError("wrong_shape", f"an image of {_by(shape)} values, {_wanted(spec)}", index)
+
+
+def _to_uint8(rows: NDArray[Any], single: bool) -> NDArray[np.uint8]:
+    """Numbers (n, pixels) to uint8, or the error for the first one that is none of 0..255."""
+    if rows.dtype.kind not in "iuf":  # integers beyond 64 bits arrive as objects
+        rows = rows.astype(np.float64)
+    outside = (rows < 0) | (rows > 255) | ~np.isfinite(rows)
+    if outside.any():
+        row, column = np.argwhere(outside)[0]
+        raise InputError(
+            "pixel_out_of_range",
+            f"pixel {column} is {rows[row, column]:g}, expected 0..255",
+            None if single else int(row),
+        )
+    integral = rows.astype(np.uint8)
+    if rows.dtype.kind == "f" and (fraction := rows != integral).any():
+        row, column = np.argwhere(fraction)[0]
+        index = None if single else int(row)
+        if rows.max() <= 1:
+            raise InputError(
+                "pixels_scaled",
+                "all pixels are within 0..1, with fractions; expected 0..255: multiply by 255 and round",
+                index,
+            )
+        raise InputError(
+            "pixel_not_integer", f"pixel {column} is {rows[row, column]:g}, expected an integer", index
+        )
+    return integral
+
+
+def _wanted(spec: ModelSpec) -> str:
+    return f"expected {spec.pixel_count} or {_by(spec.shape)}, or a batch of such"
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _json_type(value: Any) -> str:
+    names = {bool: "a boolean", str: "a string", type(None): "null", dict: "an object", list: "a list"}
+    return names.get(type(value), "a number")

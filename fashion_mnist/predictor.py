@@ -1,0 +1,128 @@
+"""A stored model as a function: images -> predictions. By OpenVINO, without torch."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashion_mnist import model_folder
+from fashion_mnist.calibration import softmax
+from fashion_mnist.errors import ModelError
+from fashion_mnist.novelty import energy_score
+
+CHUNKS: Final = (64, 32, 16, 8, 4, 2, 1)
+"""Images in one call of the network. OpenVINO compiles kernels for each batch size that it meets, which
+costs as much as tens of images; with these seven, 37 images are 32 + 4 + 1 and nothing is ever compiled
+late. More than 64 gains no speed and costs memory."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """probabilities: float64 (N, K), rows sum to 1. ood_scores: float64 (N,), higher is stranger.
+
+    in_distribution: bool (N,), score <= threshold. Both None for a model without calibration.
+    """
+
+    probabilities: NDArray[np.float64]
+    ood_scores: NDArray[np.float64] | None
+    in_distribution: NDArray[np.bool_] | None
+
+    @property
+    def class_ids(self) -> NDArray[np.int64]:
+        """Index of the most probable class: int64 (N,)."""
+        return self.probabilities.argmax(axis=1)
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def __getitem__(self, rows: slice) -> "Predictions":
+        return Predictions(
+            self.probabilities[rows],
+            None if self.ood_scores is None else self.ood_scores[rows],
+            None if self.in_distribution is None else self.in_distribution[rows],
+        )
+
+
+class Predictor:
+    """One model, compiled for this processor. Not for use by several threads at once.
+
+    folder: see model_folder.py. threads: for inference, None for all processors this process may use.
+    precision: `auto` takes bf16 where the processor has it. Raises ModelError.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None, precision: str = "auto") -> None:
+        self.folder = folder
+        self.record = model_folder.read_record(folder)
+        self.spec = self.record.spec
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self.precision = precision
+        self._compile()
+
+    def _compile(self) -> None:
+        """Make `_run` work; sets `precision` to the one in use."""
+        import openvino
+
+        core = openvino.Core()
+        if self.precision == "auto":
+            has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            self.precision = "bf16" if has_bf16 else "fp32"
+        settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
+            "INFERENCE_NUM_THREADS": self.threads,
+            "NUM_STREAMS": 1,
+            "CACHE_DIR": "",
+        }
+        path = self.folder / model_folder.ONNX
+        try:
+            compiled = core.compile_model(path, "CPU", settings)
+            self._request = compiled.create_infer_request()
+        except RuntimeError as error:
+            raise ModelError(f"{path}: OpenVINO cannot compile it: {error}") from error
+
+    def _run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits (n, K) and features (n, D) of a number of images that is in CHUNKS."""
+        outputs = self._request.infer({"images": images}, share_inputs=True)
+        return outputs["logits"], outputs["features"]  # copies: the next call overwrites nothing
+
+    def outputs(
+        self, images: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The network's raw logits (N, K) and features (N, D).
+
+        images: uint8 (N, H, W) or (N, H, W, 3), the model's shape; any N from 1.
+        """
+        images = np.ascontiguousarray(images)
+        parts = [self._run(chunk) for chunk in _chunks(images)]
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+    def predict(self, images: NDArray[np.uint8]) -> Predictions:
+        """Classify images: uint8 (N, H, W) or (N, H, W, 3), the model's shape, 0 is background."""
+        logits, _ = self.outputs(images)
+        return self.interpret(logits)
+
+    def interpret(self, logits: NDArray[np.float32]) -> Predictions:
+        """Apply the model's temperature and threshold to logits (N, K)."""
+        probabilities = softmax(logits, self.record.temperature or 1.0)
+        if self.record.ood_threshold is None:
+            return Predictions(probabilities, None, None)
+        scores = energy_score(logits)
+        return Predictions(probabilities, scores, scores <= self.record.ood_threshold)
+
+    def warm_up(self) -> None:
+        """Run every chunk size once, so that no request pays for the compilation of its kernels."""
+        for count in CHUNKS:
+            self._run(np.zeros((count, *self.spec.shape), np.uint8))
+
+
+def _chunks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    start = 0
+    for size in CHUNKS:
+        while len(images) - start >= size:
+            yield images[start : start + size]
+            start += size

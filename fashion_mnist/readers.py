@@ -1,0 +1,239 @@
+"""File formats of labelled images: IDX, CSV, folders of class folders. Bytes in, arrays out."""
+
+import csv
+import gzip
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from fashion_mnist import pixels
+from fashion_mnist.errors import DataError, DependencyError, InputError
+from fashion_mnist.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ImagesAndLabels = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+TRAIN_IMAGES: Final = "train-images-idx3-ubyte"
+IDX_UBYTE: Final = 0x08
+CSV_COLUMNS: Final = 785
+CSV_ROWS_AT_ONCE: Final = 4096
+"""25 MB as int64: bounds the memory, and is large enough for pandas' full speed."""
+PICTURE_SUFFIXES: Final = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
+
+
+def is_idx_folder(folder: Path) -> bool:
+    """Whether the training images of an IDX data set are in this folder."""
+    return _idx_file(folder, "train-images", 3) is not None
+
+
+def read_idx_folder(folder: Path) -> tuple[ImagesAndLabels, ImagesAndLabels | None]:
+    """Read MNIST's four files, plain or .gz; returns (train, test), test is None where absent."""
+    train = _read_idx_pair(folder, "train")
+    test = _read_idx_pair(folder, "t10k") if _idx_file(folder, "t10k-images", 3) else None
+    return train, test
+
+
+def _idx_file(folder: Path, stem: str, dimensions: int) -> Path | None:
+    for separator in "-.":  # Kaggle's copies write train-images.idx3-ubyte
+        for suffix in ("", ".gz"):
+            path = folder / f"{stem}{separator}idx{dimensions}-ubyte{suffix}"
+            if path.is_file():
+                return path
+    return None
+
+
+def _read_idx_pair(folder: Path, stem: str) -> ImagesAndLabels:
+    images_path = _idx_file(folder, f"{stem}-images", 3)
+    labels_path = _idx_file(folder, f"{stem}-labels", 1)
+    if images_path is None or labels_path is None:
+        missing = "images" if images_path is None else "labels"
+        raise DataError(f"{folder}: the {missing} file of the {stem} set is missing")
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    if images.ndim not in (3, 4):
+        raise DataError(f"{images_path}: {images.ndim} dimensions, expected 3 (n, height, width)")
+    if labels.ndim != 1:
+        raise DataError(f"{labels_path}: {labels.ndim} dimensions, expected 1")
+    if len(images) != len(labels):
+        raise DataError(
+            f"{images_path} holds {len(images)} images, {labels_path.name} {len(labels)} labels; "
+            "expected as many of one as of the other"
+        )
+    if len(images) == 0:
+        raise DataError(f"{images_path}: no images")
+    return images, labels.astype(np.int64)
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """Read one IDX file of unsigned bytes, plain or .gz, in the shape that its header states.
+
+    Raises DataError with the byte offset. Format: http://yann.lecun.com/exdb/mnist/.
+    """
+    data = _read_bytes(path)
+    if len(data) < 4:
+        raise DataError(f"{path}: {len(data)} bytes, expected an IDX header of at least 8")
+    zeros, kind, dimensions = struct.unpack(">HBB", data[:4])
+    if zeros != 0:
+        raise DataError(f"{path}, byte 0: {data[:2].hex()}, expected 0000, the start of an IDX file")
+    if kind != IDX_UBYTE:
+        raise DataError(f"{path}, byte 2: data type 0x{kind:02x}, expected 0x08 (unsigned bytes)")
+    start = 4 + 4 * dimensions
+    if len(data) < start:
+        raise DataError(f"{path}, byte {len(data)}: the header ends early, expected {start} bytes")
+    shape = struct.unpack(f">{dimensions}I", data[4:start])
+    size = int(np.prod(shape, dtype=np.int64))
+    if len(data) - start != size:
+        raise DataError(
+            f"{path}, byte {len(data)}: the file ends with {len(data) - start} values, "
+            f"its header says {size} ({' x '.join(map(str, shape))})"
+        )
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def _read_bytes(path: Path) -> bytes:
+    """Read a file, unpacked if it is .gz; a truncated one is named with the offset it reaches."""
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    content = bytearray()
+    try:
+        with gzip.open(path) as file:
+            while chunk := file.read(1 << 20):
+                content += chunk
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{path}: the gzip data are truncated or damaged after {len(content)} "
+            f"unpacked bytes ({error}); fetch the file again"
+        ) from error
+    return bytes(content)
+
+
+def read_csv(path: Path) -> ImagesAndLabels:
+    """Read a CSV of 785 columns, label first, header or not (the form of Kaggle's Fashion-MNIST).
+
+    Returns images (N, 28, 28). Memory: the images and 4,096 rows of text. Raises DataError with the
+    line of the file, the header counted.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise DependencyError("reading CSV needs pandas: pip install 'fashion-mnist[train]'") from error
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")
+    header = _has_header(path)
+    images, labels = [], []
+    line = 2 if header else 1
+    try:
+        for chunk in pd.read_csv(
+            path,
+            header=0 if header else None,
+            chunksize=CSV_ROWS_AT_ONCE,
+            skip_blank_lines=False,
+            index_col=False,
+        ):
+            values = _checked_values(chunk)
+            if values is None:
+                _explain_csv(path, line)
+            labels.append(values[:, 0].astype(np.int64))
+            images.append(values[:, 1:].astype(np.uint8))
+            line += len(chunk)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError):
+        _explain_csv(path, line)
+    if not images:
+        raise DataError(f"{path}: a header and no rows")
+    return np.concatenate(images).reshape(-1, 28, 28), np.concatenate(labels)
+
+
+def _has_header(path: Path) -> bool:
+    with _open_text(path) as file:
+        first = file.readline().split(",", 1)[0].strip()
+    return not first.lstrip("-").replace(".", "", 1).isdigit()
+
+
+def _checked_values(chunk: "pd.DataFrame") -> NDArray[np.int64] | None:
+    """The rows as integers (n, 785), or None if anything is wrong with them."""
+    if chunk.shape[1] != CSV_COLUMNS:
+        return None
+    values = chunk.to_numpy()
+    if values.dtype.kind != "i" or values.min() < 0 or values[:, 1:].max() > 255:
+        return None
+    return values
+
+
+def _explain_csv(path: Path, first_line: int) -> NoReturn:
+    """Find the first wrong row from `first_line` on, and say what is wrong with it."""
+    with _open_text(path) as file:
+        try:
+            for line, row in enumerate(csv.reader(file), start=1):
+                if line >= first_line and (problem := _row_problem(row)):
+                    raise DataError(f"{path}, row {line}: {problem}")
+        except (UnicodeDecodeError, EOFError, OSError, csv.Error) as error:
+            raise DataError(f"{path}: not readable as CSV ({error})") from error
+    raise DataError(f"{path}, from row {first_line} on: not readable as CSV of {CSV_COLUMNS} columns")
+
+
+def _row_problem(row: list[str]) -> str | None:
+    if not row:
+        return "empty"
+    if len(row) != CSV_COLUMNS:
+        return (
+            f"{len(row)} columns ({len(row) - 1} pixels), expected {CSV_COLUMNS} "
+            f"(label and {CSV_COLUMNS - 1} pixels)"
+        )
+    for column, text in enumerate(row):
+        what = "label" if column == 0 else f"pixel {column}"
+        try:
+            value = int(text)
+        except ValueError:
+            return f"{what} is {text!r}, expected an integer"
+        if value < 0 or (column > 0 and value > 255):
+            return f"{what} is {value}, expected {'0 or more' if column == 0 else '0..255'}"
+    return None
+
+
+def _open_text(path: Path) -> io.TextIOWrapper:
+    file: BinaryIO = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[assignment]
+    return io.TextIOWrapper(file, newline="")
+
+
+def read_class_folders(
+    folder: Path, shape: tuple[int, ...]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+    """Read a folder of folders of pictures; the folders' names are the classes, in sorted order.
+
+    shape: (H, W) or (H, W, 3). Returns images (N, *shape), labels and classes. Hidden files and files
+    that are no pictures by their suffix are passed over. Raises DataError with the file.
+    """
+    folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if len(folders) < 2:
+        raise DataError(
+            f"{folder}: {len(folders)} class folders, expected at least 2; a source is a folder of "
+            f"IDX files ({TRAIN_IMAGES}, plain or .gz), a CSV, or a folder of class folders"
+        )
+    files: list[tuple[Path, int]] = []
+    for label, class_folder in enumerate(folders):
+        found = sorted(
+            p
+            for p in class_folder.iterdir()
+            if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")
+        )
+        if not found:
+            raise DataError(f"{class_folder}: no pictures in this class folder")
+        files += [(path, label) for path in found]
+    classes = tuple(p.name for p in folders)
+    spec = ModelSpec(classes, shape[0], shape[1], 1 if len(shape) == 2 else 3)
+    images = np.empty((len(files), *spec.shape), np.uint8)
+    for row, (path, _) in enumerate(track(files, description="Reading pictures", transient=True)):
+        try:
+            images[row] = pixels.read_picture(path.read_bytes(), spec)
+        except InputError as error:
+            raise DataError(f"{path}: {error}") from error
+    return images, np.array([label for _, label in files], np.int64), classes

@@ -1,0 +1,73 @@
+"""The model that a service answers with: one object, so that it can be replaced in one assignment."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashion_mnist import model_folder, pixels, wire
+from fashion_mnist.config import ServeConfig
+from fashion_mnist.errors import ModelError
+from fashion_mnist.predictor import Predictor
+from fashion_mnist.store import ChosenModel
+
+
+class ServedModel:
+    """A chosen model, compiled and warm.
+
+    name: as answers give it. example: one real image of the model's, uint8 (1, H, W[, 3]), for the
+    documentation and to warm up with. Raises ModelError.
+    """
+
+    def __init__(self, chosen: ChosenModel, config: ServeConfig) -> None:
+        self.name = chosen.name
+        self.predictor = Predictor(chosen.folder, config.threads_a_worker, config.precision)
+        self.spec = self.predictor.spec
+        path = chosen.folder / model_folder.EXAMPLE
+        try:
+            self.example: NDArray[np.uint8] = pixels.read_picture(path.read_bytes(), self.spec)[None]
+        except OSError as error:
+            raise ModelError(f"{path}: not readable ({error.strerror})") from error
+        self.predictor.warm_up()
+
+    def describe(self, config: ServeConfig) -> dict[str, Any]:
+        """The answer of GET /model."""
+        record = self.predictor.record
+        metrics = record.metrics or {}
+        shown = ("n", "accuracy", "precision", "recall", "f1", "nll")
+        return {
+            "model": self.name,
+            "network": record.network,
+            "dataset": record.data.get("name"),
+            "created": record.created,
+            "classes": list(self.spec.classes),
+            "input_shape": list(self.spec.shape),
+            "precision": self.predictor.precision,
+            "metrics": {key: metrics[key] for key in shown if key in metrics} or None,
+            "calibrated": record.temperature is not None,
+            "ood_threshold": record.ood_threshold,
+            "answers": {
+                "top": True,
+                "in_distribution": record.ood_threshold is not None,
+                "coverage": False,
+                "reject": False,
+                "include": [],
+            },
+            "limits": {
+                "body_bytes": config.max_body_bytes,
+                "images": config.max_images,
+                "picture_pixels": config.max_pixels,
+                "body_timeout_s": config.body_timeout_s,
+            },
+            "content_types": list(wire.CONTENT_TYPES),
+        }
+
+    def answer(self, items: list[wire.Item]) -> list[bytes]:
+        """Answer a batch of requests together: one body for each, in order."""
+        predictions = self.predictor.predict(np.concatenate([item.images for item in items]))
+        answers, start = [], 0
+        for item in items:
+            end = start + len(item.images)
+            answers.append(wire.write_answer(predictions[start:end], item, self.spec, self.name))
+            start = end
+        return answers

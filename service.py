@@ -1,0 +1,57 @@
+"""The Bento service: `bentoml serve`, then POST a picture to /predict."""
+
+import logging
+import sys
+
+import bentoml
+from bentoml.images import Image
+
+from fashion_mnist import store, wire
+from fashion_mnist.config import read_serve_config
+from fashion_mnist.errors import FashionMnistError
+from fashion_mnist.http_service import HttpService, PredictInput, PredictOutput
+from fashion_mnist.served import ServedModel
+
+logger = logging.getLogger("bentoml.service")
+
+try:
+    config = read_serve_config()
+    chosen = store.choose(config.model)
+except FashionMnistError as error:
+    sys.exit(f"fashion_mnist: {error}")
+
+
+@bentoml.service(
+    name="fashion_mnist",
+    service_class=HttpService,
+    # given here, the image needs no compiler; from bentofile.yaml alone, 577 MB of them are installed
+    image=Image(base_image="python:3.11-slim", distro="none"),
+    **config.bentoml_settings(),
+)
+class FashionMnist:
+    """Classifies pictures: POST one to /predict. GET /model says what the model is and knows."""
+
+    # `bentoml build` packs the store's model; the bundled one is part of the package already
+    model = bentoml.models.BentoModel(chosen.name) if chosen.in_store else None
+
+    def __init__(self) -> None:
+        self.config = config
+        self.served = ServedModel(chosen, config)
+        logger.info(
+            "serving %s, because %s; %s, inference threads: %d",
+            chosen.name,
+            chosen.why,
+            self.served.predictor.precision,
+            self.served.predictor.threads,
+        )
+
+    @bentoml.api(
+        batchable=True,
+        max_batch_size=config.batch_size,
+        max_latency_ms=config.max_latency_ms,
+        input_spec=PredictInput,
+        output_spec=PredictOutput,
+    )
+    def predict(self, items: list[wire.Item]) -> list[bytes]:
+        """Classify pictures: items of one request each, validated, to the bodies of the answers."""
+        return self.served.answer(items)
