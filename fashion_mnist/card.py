@@ -8,7 +8,7 @@ def write_card(record: ModelRecord, report: Report) -> str:
     """The card as Markdown, from nothing but the record and the report on the test images."""
     images = record.data["images"]
     shape = " x ".join(map(str, record.spec.shape))
-    machine = ", ".join(str(value) for value in record.machine.values())
+    machine = "{processor}, {cpus} CPUs, {system}".format(**record.machine)
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     rows = "\n".join(
         f"| {name} | {row.precision:.1%} | {row.recall:.1%} | {row.f1:.1%} | {row.support:,} |"

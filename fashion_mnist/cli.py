@@ -97,7 +97,10 @@ def models() -> None:
     served = store.choose(read_serve_config().model).name
     table = Table()
     for column in ("", "model", "network", "data", "accuracy", "size", "date"):
-        table.add_column(column, justify="right" if column in ("accuracy", "size") else "left")
+        right = column in ("accuracy", "size")
+        table.add_column(
+            column, justify="right" if right else "left", no_wrap=column == "model", overflow="fold"
+        )
     for model in store.list_models():
         table.add_row(
             "*" if model.name == served else "",
@@ -106,7 +109,7 @@ def models() -> None:
             model.data,
             "unknown" if model.accuracy is None else f"{model.accuracy:.2%}",
             f"{model.size_bytes / 1e6:.1f} MB",
-            "" if model.created is None else f"{model.created:%Y-%m-%d %H:%M}",
+            "" if model.created is None else f"{model.created:%Y-%m-%d}",
         )
     Console().print(table)
 

@@ -42,7 +42,7 @@ class Report:
 
     def table(self, title: str) -> Table:
         """The report for a terminal: a row for each class, then the macro averages."""
-        table = Table(title=f"{title}: {self.n:,} images")
+        table = Table(title=f"{title}: {self.n:,} images", min_width=64)
         table.add_column("class")
         for name in ("precision", "recall", "F1", "images"):
             table.add_column(name, justify="right")

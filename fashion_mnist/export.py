@@ -1,5 +1,7 @@
 """Export: a trained network to ONNX and safetensors."""
 
+import logging
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -27,16 +29,20 @@ def export_network(network: Classifier, spec: ModelSpec, folder: Path) -> None:
     """Write network.onnx (weights stored in half precision) and network.safetensors (float32)."""
     network.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = torch.zeros((2, *spec.shape), dtype=torch.uint8)
-    program = torch.onnx.export(
-        network,
-        (example,),
-        input_names=["images"],
-        output_names=["logits", "features"],
-        dynamic_shapes=({0: torch.export.Dim("n")},),
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        # torch's own use of a deprecated function of torch; and it logs that torchvision is absent
+        warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            network,
+            (example,),
+            input_names=["images"],
+            output_names=["logits", "features"],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     model = program.model_proto
     _store_in_half(model)

@@ -95,7 +95,10 @@ def list_models() -> list[StoredModel]:
 
 
 def _stored_model(name: str, folder: Path, created: datetime | None) -> StoredModel:
-    record = model_folder.read_record(folder)
+    try:
+        record = model_folder.read_record(folder)
+    except ModelError:  # listed all the same, so that its owner sees and can delete it
+        return StoredModel(name, "damaged", "unknown", None, 0, created)
     if created is None and record.created:
         created = datetime.fromisoformat(record.created)
     return StoredModel(

@@ -1,5 +1,7 @@
 """The reference: the same predictions by torch in float32, from the stored float32 weights."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,6 +10,7 @@ from safetensors.torch import load_file
 
 from fashion_mnist import model_folder, networks
 from fashion_mnist.errors import ModelError
+from fashion_mnist.model_folder import ModelRecord
 from fashion_mnist.networks import Classifier
 from fashion_mnist.predictor import Predictor
 
@@ -22,11 +25,11 @@ class TorchPredictor(Predictor):
 
     def _run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         with torch.inference_mode():
-            logits, features = self.network(torch.from_numpy(images))
+            logits, features = self.network(torch.tensor(images))
         return logits.numpy(), features.numpy()
 
 
-def load_network(record: model_folder.ModelRecord, folder: model_folder.Path) -> Classifier:
+def load_network(record: ModelRecord, folder: Path) -> Classifier:
     """Build the network that a record names, and give it the stored weights."""
     blank = torch.zeros(record.channels), torch.ones(record.channels)  # the stored ones replace them
     network = networks.build(record.network, record.spec, *blank)

@@ -111,7 +111,7 @@ def read_json(body: bytes, spec: ModelSpec, limits: Limits) -> tuple[NDArray[np.
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        if "recursion" in str(error).lower():
+        if "depth limit" in str(error):
             raise InputError(
                 "too_deep", "the JSON is nested too deep; an image is a list, or a list of rows"
             ) from error
