@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from pathlib import Path
 
 import bentoml
 from bentoml.images import Image
@@ -16,7 +17,7 @@ logger = logging.getLogger("bentoml.service")
 
 try:
     config = read_serve_config()
-    chosen = store.choose(config.model)
+    chosen = store.choose(config.model, store.built_with(Path(__file__).parent))
 except FashionMnistError as error:
     sys.exit(f"fashion_mnist: {error}")
 

@@ -30,5 +30,6 @@ async def receive_body(request: Request, most_bytes: int, timeout_s: float) -> b
 
 def _too_large(came: str, most_bytes: int) -> InputError:
     return InputError(
-        "body_too_large", f"the body has {came}, at most {most_bytes} are accepted; send less at once"
+        "body_too_large",
+        f"the body has {came}, at most {most_bytes} are accepted; send less at once",
     )

@@ -136,3 +136,7 @@ def _pictures(names: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
                 yield name, path.read_bytes()
             except OSError as error:
                 raise ConfigError(f"{name}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    main()

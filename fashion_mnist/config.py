@@ -46,10 +46,16 @@ class TrainConfig(BaseModel):
     average_decay: float = Field(
         0.998, ge=0, lt=1, description="decay a step of the average of weights that is kept"
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="0 keeps out-of-distribution scores")
-    flip: bool = Field(True, description="mirror half of the images; switch off for digits, letters")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="0 keeps out-of-distribution scores"
+    )
+    flip: bool = Field(
+        True, description="mirror half of the images; switch off for digits, letters"
+    )
     shift: int = Field(2, ge=0, description="largest shift in pixels, reflected at the border")
-    erase: float = Field(0.5, ge=0, le=1, description="share of images that lose a random rectangle")
+    erase: float = Field(
+        0.5, ge=0, le=1, description="share of images that lose a random rectangle"
+    )
     seed: int = Field(0, ge=0, description="seed of splits, initial weights and augmentation")
     threads: int | None = Field(None, ge=1, description="CPU threads (default: all)")
     precision: Literal["auto", "bf16", "fp32"] = Field(

@@ -58,7 +58,7 @@ def check_parity(network: Classifier, folder: Path, images: NDArray[np.uint8]) -
     Raises FashionMnistError when a logit differs by more than PARITY_LOGIT times the logits' spread.
     """
     with torch.inference_mode():
-        expected, _ = network(torch.from_numpy(images))
+        expected, _ = network(torch.tensor(images))
     found, _ = Predictor(folder, precision="fp32").outputs(images)
     difference = float(np.abs(found - expected.numpy()).max())
     allowed = PARITY_LOGIT * max(1.0, float(expected.std()))

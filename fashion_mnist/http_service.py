@@ -64,7 +64,7 @@ class PredictInput(IORootModel[Any]):
             "type": "object",
             "properties": {
                 "image": {"type": "array", "items": {"type": "file", "format": "image"}},
-                "pixels": {"type": "array"},
+                "pixels": {"type": "array", "items": {}},
             },
         }
 

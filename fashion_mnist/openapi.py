@@ -154,7 +154,8 @@ def _errors(*statuses: int) -> dict[str, Any]:
                 wire.JSON: {
                     "schema": _ref("Error"),
                     "examples": {
-                        code: {"value": {"error": when, "code": code}} for code, when in codes.items()
+                        code: {"value": {"error": when, "code": code}}
+                        for code, when in codes.items()
                     },
                 }
             },

@@ -62,7 +62,9 @@ def train(
     history = training.fit(network, splits, config, on_progress)
 
     with tempfile.TemporaryDirectory(prefix="fashion-mnist-") as temporary:
-        folder = Path(temporary) / config.network  # not the temporary folder itself: its mode is 0700
+        folder = (
+            Path(temporary) / config.network
+        )  # not the temporary folder itself: its mode is 0700
         folder.mkdir()
         export.export_network(network, spec, folder)
         Image.fromarray(splits.calibrate.images[0]).save(folder / model_folder.EXAMPLE)

@@ -96,7 +96,8 @@ def _unidentified(data: bytes) -> InputError:
         name = "SVG"
     if name:
         return InputError(
-            "unsupported_picture_format", f"{name} pictures are not decoded; convert it to {accepted}"
+            "unsupported_picture_format",
+            f"{name} pictures are not decoded; convert it to {accepted}",
         )
     return InputError("broken_picture", f"the bytes are no picture; send a {accepted} file")
 
@@ -161,7 +162,8 @@ def _check_types(values: list[Any], index: int | None = None, depth: int = 1) ->
     """Raise for the first leaf that is no number. bool is refused: numpy would take it for one."""
     if depth > MAX_DEPTH:
         raise InputError(
-            "too_deep", f"`pixels` is nested more than {MAX_DEPTH} deep; an image is a list, or rows"
+            "too_deep",
+            f"`pixels` is nested more than {MAX_DEPTH} deep; an image is a list, or rows",
         )
     if set(map(type, values)) <= {int, float}:
         return
@@ -183,7 +185,9 @@ def _ragged(values: list[Any], spec: ModelSpec) -> InputError:
         try:
             shape = np.shape(item)
         except ValueError:
-            return InputError("wrong_shape", f"the rows of an image differ in length, {_wanted(spec)}", index)
+            return InputError(
+                "wrong_shape", f"the rows of an image differ in length, {_wanted(spec)}", index
+            )
         if shape not in ((spec.pixel_count,), spec.shape):
             return _wrong_item(shape, spec, index)
     return InputError("wrong_shape", f"the images of the batch differ in shape, {_wanted(spec)}")
@@ -232,7 +236,9 @@ def _to_uint8(rows: NDArray[Any], single: bool) -> NDArray[np.uint8]:
                 index,
             )
         raise InputError(
-            "pixel_not_integer", f"pixel {column} is {rows[row, column]:g}, expected an integer", index
+            "pixel_not_integer",
+            f"pixel {column} is {rows[row, column]:g}, expected an integer",
+            index,
         )
     return integral
 
@@ -246,5 +252,11 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 def _json_type(value: Any) -> str:
-    names = {bool: "a boolean", str: "a string", type(None): "null", dict: "an object", list: "a list"}
+    names = {
+        bool: "a boolean",
+        str: "a string",
+        type(None): "null",
+        dict: "an object",
+        list: "a list",
+    }
     return names.get(type(value), "a number")

@@ -88,9 +88,7 @@ class Predictor:
         outputs = self._request.infer({"images": images}, share_inputs=True)
         return outputs["logits"], outputs["features"]  # copies: the next call overwrites nothing
 
-    def outputs(
-        self, images: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def outputs(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The network's raw logits (N, K) and features (N, D).
 
         images: uint8 (N, H, W) or (N, H, W, 3), the model's shape; any N from 1.

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 import bentoml
-from bentoml.exceptions import BentoMLException
+import yaml
+from bentoml.exceptions import BentoMLException, NotFound
 
 from fashion_mnist import model_folder
 from fashion_mnist.errors import ModelError
@@ -58,39 +59,47 @@ def save(folder: Path) -> str:
     return str(model.tag)
 
 
-def choose(choice: str | None) -> ChosenModel:
+def choose(choice: str | None, built_with: str | None = None) -> ChosenModel:
     """Find the model to serve.
 
-    choice: a tag, a folder or `bundled`; None for the latest in the store, or the bundled one where the
-    store has none. Raises ModelError, naming what there is.
+    choice: a tag, a folder or `bundled`. Where it is None: the tag that the Bento was built with, the
+    latest in the store, or the bundled one, whichever there is. Raises ModelError, naming what there is.
     """
     if choice == BUNDLED:
         return ChosenModel(BUNDLED, BUNDLED_FOLDER, "it was asked for")
+    if choice is None and built_with is not None:
+        model = _get(built_with)
+        return ChosenModel(built_with, Path(model.path), "this Bento was built with it", True)
     if choice is None:
         latest = _latest()
         if latest is None:
             return ChosenModel(BUNDLED, BUNDLED_FOLDER, f"the store has no {NAME} model")
         return ChosenModel(
-            str(latest.tag), Path(latest.path), "it is the latest in the store", in_store=True
+            str(latest.tag), Path(latest.path), "it is the latest in the store", True
         )
     folder = Path(choice).expanduser()
     if (folder / model_folder.RECORD).is_file():
         return ChosenModel(folder.resolve().name, folder, "its folder was asked for")
+    model = _get(choice)
+    return ChosenModel(str(model.tag), Path(model.path), "its tag was asked for", True)
+
+
+def built_with(sources: Path) -> str | None:
+    """The tag of the model that a Bento was built with, or None outside a Bento, or if it has none.
+
+    sources: the folder of service.py; bento.yaml lies above it.
+    """
     try:
-        model = bentoml.models.get(choice)
-    except (BentoMLException, ValueError) as error:
-        known = ", ".join(str(m.tag) for m in bentoml.models.list(NAME)) or "none"
-        raise ModelError(
-            f"{choice}: neither a model folder nor a tag in the store (it has {known}) nor `{BUNDLED}`"
-        ) from error
-    return ChosenModel(str(model.tag), Path(model.path), "its tag was asked for", in_store=True)
+        bento = yaml.safe_load((sources.parent / "bento.yaml").read_text(encoding="utf-8"))
+        models = [m["tag"] for service in bento["services"] for m in service["models"]]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return None
+    return next((tag for tag in models if tag.startswith(f"{NAME}:")), None)
 
 
 def list_models() -> list[StoredModel]:
     """All that can be served: the store's, newest first, and the bundled one."""
-    found = sorted(bentoml.models.list(NAME), key=lambda m: m.creation_time, reverse=True)
-    folders = [(str(m.tag), Path(m.path), m.creation_time) for m in found]
-    rows = [_stored_model(name, folder, created) for name, folder, created in folders]
+    rows = [_stored_model(str(m.tag), Path(m.path), m.creation_time) for m in _stored()]
     return [*rows, _stored_model(BUNDLED, BUNDLED_FOLDER, None)]
 
 
@@ -109,6 +118,25 @@ def _stored_model(name: str, folder: Path, created: datetime | None) -> StoredMo
         size_bytes=sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()),
         created=created,
     )
+
+
+def _stored() -> list[bentoml.Model]:
+    """The store's models of ours, newest first."""
+    try:
+        found = bentoml.models.list(NAME)
+    except NotFound:  # what BentoML raises for a name that it has no model of
+        return []
+    return sorted(found, key=lambda m: m.creation_time, reverse=True)
+
+
+def _get(tag: str) -> bentoml.Model:
+    try:
+        return bentoml.models.get(tag)
+    except (BentoMLException, ValueError) as error:
+        known = ", ".join(str(m.tag) for m in _stored()) or "none"
+        raise ModelError(
+            f"{tag}: neither a model folder nor a tag in the store (it has {known}) nor `{BUNDLED}`"
+        ) from error
 
 
 def _latest() -> bentoml.Model | None:

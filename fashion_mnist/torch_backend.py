@@ -31,7 +31,10 @@ class TorchPredictor(Predictor):
 
 def load_network(record: ModelRecord, folder: Path) -> Classifier:
     """Build the network that a record names, and give it the stored weights."""
-    blank = torch.zeros(record.channels), torch.ones(record.channels)  # the stored ones replace them
+    blank = (
+        torch.zeros(record.channels),
+        torch.ones(record.channels),
+    )  # the stored ones replace them
     network = networks.build(record.network, record.spec, *blank)
     path = folder / model_folder.SAFETENSORS
     try:

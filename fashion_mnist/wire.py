@@ -74,7 +74,8 @@ def read_query(query: Mapping[str, str], spec: ModelSpec) -> Options:
     text, most = query["top"], len(spec.classes)
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
         raise InputError(
-            "bad_parameter", f"top is {text[:40]!r}, expected the number of classes wanted, 1..{most}"
+            "bad_parameter",
+            f"top is {text[:40]!r}, expected the number of classes wanted, 1..{most}",
         )
     return Options(top=int(text))
 
@@ -87,12 +88,15 @@ def media_type(content_type: str | None) -> str:
     came = f"content type {kind!r} is not accepted" if kind else "the content type is missing"
     if kind.startswith("image/") or kind == "application/pdf":
         raise InputError(
-            "unsupported_picture_format", f"{kind} is not decoded; convert it to PNG, JPEG, WebP, BMP or GIF"
+            "unsupported_picture_format",
+            f"{kind} is not decoded; convert it to PNG, JPEG, WebP, BMP or GIF",
         )
     raise InputError("unsupported_content_type", f"{came}; send one of {', '.join(CONTENT_TYPES)}")
 
 
-def read_body(kind: str, body: bytes, spec: ModelSpec, limits: Limits) -> tuple[NDArray[np.uint8], bool]:
+def read_body(
+    kind: str, body: bytes, spec: ModelSpec, limits: Limits
+) -> tuple[NDArray[np.uint8], bool]:
     """Images uint8 (n, H, W[, 3]) of a body that is no multipart form, and whether it is a single one.
 
     kind: from `media_type`. Raises InputError.
@@ -145,9 +149,7 @@ def _flat_image(values: list[Any], body: bytes) -> NDArray[np.uint8] | None:
         return None
 
 
-def _checked(
-    values: Any, spec: ModelSpec, limits: Limits
-) -> tuple[NDArray[np.uint8], bool]:
+def _checked(values: Any, spec: ModelSpec, limits: Limits) -> tuple[NDArray[np.uint8], bool]:
     """`pixels.to_images`, within the limit of images."""
     images, single = pixels.to_images(values, spec)
     if len(images) > limits.images:
@@ -185,7 +187,9 @@ def read_npy(body: bytes) -> NDArray[np.uint8]:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, fortran, dtype = read_header(file)
-    except Exception as error:  # numpy parses the header as a Python literal: nearly anything is raised
+    except (
+        Exception
+    ) as error:  # numpy parses the header as a Python literal: nearly anything is raised
         raise InputError(
             "broken_npy", "the body is no .npy file; send what numpy.save writes"
         ) from error
@@ -214,7 +218,11 @@ async def read_multipart(
         yield b""
 
     parser = MultiPartParser(
-        headers, stream(), max_files=limits.images, max_fields=limits.images, max_part_size=limits.body_bytes
+        headers,
+        stream(),
+        max_files=limits.images,
+        max_fields=limits.images,
+        max_part_size=limits.body_bytes,
     )
     try:
         form = await parser.parse()
@@ -224,7 +232,9 @@ async def read_multipart(
             raise InputError(
                 "too_many_parts", f"{message} At most {limits.images} pictures are accepted."
             ) from error
-        raise InputError("broken_form", f"the multipart body cannot be parsed: {message}") from error
+        raise InputError(
+            "broken_form", f"the multipart body cannot be parsed: {message}"
+        ) from error
     try:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         if not files:

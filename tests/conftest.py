@@ -83,7 +83,12 @@ def _run_service(folder: Path, target: str = ".", **environment: str) -> Iterato
             cwd=ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "BENTOML_HOME": str(home), "BENTOML_HOST": "127.0.0.1", **environment},
+            env={
+                **os.environ,
+                "BENTOML_HOME": str(home),
+                "BENTOML_HOST": "127.0.0.1",
+                **environment,
+            },
         )
     server = Server(f"http://127.0.0.1:{port}", process, log_path)
     try:

@@ -83,7 +83,10 @@ def test_one_picture_is_answered_with_one_object(client: httpx.Client) -> None:
         ("application/json", json.dumps({"pixels": FLAT}).encode()),
         ("application/json; charset=utf-8", json.dumps({"pixels": ROWS}).encode()),
         ("application/json", json.dumps({"pixels": [float(p) for p in FLAT]}).encode()),
-        ("application/x-www-form-urlencoded", str(httpx.QueryParams({"pixels": json.dumps(FLAT)})).encode()),
+        (
+            "application/x-www-form-urlencoded",
+            str(httpx.QueryParams({"pixels": json.dumps(FLAT)})).encode(),
+        ),
         ("application/x-npy", npy(np.array(FLAT, np.uint8))),
         ("application/x-npy", npy(np.asfortranarray(np.array(ROWS, np.uint8)))),
     ],
@@ -160,7 +163,13 @@ def test_top_keeps_the_most_probable_classes_in_the_models_order(client: httpx.C
         ("application/json", b'{"pixels": ' + b"[" * 50 + b"]" * 50 + b"}", "", 413, "too_deep"),
         (None, PNG, "", 415, "unsupported_content_type"),
         ("text/csv", b"1,2,3", "", 415, "unsupported_content_type"),
-        ("application/x-www-form-urlencoded", b'{"pixels": []}', "", 415, "unsupported_content_type"),
+        (
+            "application/x-www-form-urlencoded",
+            b'{"pixels": []}',
+            "",
+            415,
+            "unsupported_content_type",
+        ),
         ("image/heic", b"\0\0\0\x18ftypheic", "", 415, "unsupported_picture_format"),
         ("image/png", b"\0\0\0\x18ftypheic", "", 415, "unsupported_picture_format"),
         ("application/octet-stream", b"%PDF-1.7 x", "", 415, "unsupported_picture_format"),
@@ -170,14 +179,56 @@ def test_top_keeps_the_most_probable_classes_in_the_models_order(client: httpx.C
         ("application/x-www-form-urlencoded", b"a=1", "", 422, "missing_pixels"),
         ("multipart/form-data; boundary=x", b"--x--\r\n", "", 422, "missing_pixels"),
         ("application/json", b'{"pixels": [], "k": 1}', "", 422, "unknown_field"),
-        ("application/json", json.dumps({"pixels": FLAT[:-1]}).encode(), "", 422, "wrong_pixel_count"),
+        (
+            "application/json",
+            json.dumps({"pixels": FLAT[:-1]}).encode(),
+            "",
+            422,
+            "wrong_pixel_count",
+        ),
         ("application/json", json.dumps({"pixels": ROWS[:-1]}).encode(), "", 422, "wrong_shape"),
-        ("application/json", json.dumps({"pixels": [256] * 784}).encode(), "", 422, "pixel_out_of_range"),
-        ("application/json", json.dumps({"pixels": [-1] * 784}).encode(), "", 422, "pixel_out_of_range"),
-        ("application/json", json.dumps({"pixels": [7.5] * 784}).encode(), "", 422, "pixel_not_integer"),
-        ("application/json", json.dumps({"pixels": [0.5] * 784}).encode(), "", 422, "pixels_scaled"),
-        ("application/json", json.dumps({"pixels": [True] * 784}).encode(), "", 422, "wrong_pixel_type"),
-        ("application/json", json.dumps({"pixels": ["1"] * 784}).encode(), "", 422, "wrong_pixel_type"),
+        (
+            "application/json",
+            json.dumps({"pixels": [256] * 784}).encode(),
+            "",
+            422,
+            "pixel_out_of_range",
+        ),
+        (
+            "application/json",
+            json.dumps({"pixels": [-1] * 784}).encode(),
+            "",
+            422,
+            "pixel_out_of_range",
+        ),
+        (
+            "application/json",
+            json.dumps({"pixels": [7.5] * 784}).encode(),
+            "",
+            422,
+            "pixel_not_integer",
+        ),
+        (
+            "application/json",
+            json.dumps({"pixels": [0.5] * 784}).encode(),
+            "",
+            422,
+            "pixels_scaled",
+        ),
+        (
+            "application/json",
+            json.dumps({"pixels": [True] * 784}).encode(),
+            "",
+            422,
+            "wrong_pixel_type",
+        ),
+        (
+            "application/json",
+            json.dumps({"pixels": ["1"] * 784}).encode(),
+            "",
+            422,
+            "wrong_pixel_type",
+        ),
         ("application/json", b'{"pixels": "abc"}', "", 422, "wrong_pixel_type"),
         ("application/json", b'{"pixels": []}', "", 422, "empty_batch"),
         ("application/x-npy", npy(np.zeros((0, 784), np.uint8)), "", 422, "empty_batch"),
@@ -205,7 +256,9 @@ def test_the_bad_item_of_a_batch_is_named(client: httpx.Client) -> None:
 
 
 def test_json_sent_as_a_form_is_told_which_header_to_send(client: httpx.Client) -> None:
-    answer = post(client, "application/x-www-form-urlencoded", json.dumps({"pixels": FLAT}).encode())
+    answer = post(
+        client, "application/x-www-form-urlencoded", json.dumps({"pixels": FLAT}).encode()
+    )
     assert "Content-Type: application/json" in answer.json()["error"]
 
 
@@ -308,7 +361,9 @@ def test_limits_answer_413_408_and_503(start_service: StartService) -> None:
         address = urlsplit(server.url)
         assert address.hostname is not None
         with socket.create_connection((address.hostname, address.port or 0)) as slow:
-            head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 99"
+            head = (
+                "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 99"
+            )
             slow.sendall(f"{head}\r\n\r\nx".encode())
             busy = post(client, "image/png", PNG)
             while busy.status_code == 200:  # until the service has read the slow one's header

@@ -1,0 +1,120 @@
+"""The command line as a user runs it: output, one-line errors, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import BOOT, ROOT, SAMPLE
+
+import fashion_mnist
+
+
+def run(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of `fashion-mnist ARGUMENTS`."""
+    done = subprocess.run(
+        [Path(sys.executable).parent / "fashion-mnist", *arguments],
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        env={**os.environ, "COLUMNS": "120", **environment},
+        check=False,
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def test_version() -> None:
+    assert run("--version") == (0, f"fashion-mnist, version {fashion_mnist.__version__}\n", "")
+
+
+def test_predict_answers_files_folders_and_standard_input() -> None:
+    for arguments, stdin in (([BOOT], b""), ([BOOT.parent], b""), (["-"], BOOT.read_bytes())):
+        code, out, err = run("predict", "--model", "bundled", *arguments, stdin=stdin)
+        assert (code, err) == (0, "")
+        assert ": Ankle boot " in out
+
+
+def test_predict_json_is_one_object_a_line() -> None:
+    code, out, _ = run("predict", "--model", "bundled", "--json", BOOT, BOOT)
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [a["prediction"] for a in answers] == ["Ankle boot"] * 2
+    assert answers[0]["image"] == str(BOOT)
+
+
+def test_predict_names_a_bad_picture_and_answers_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"junk")
+    (tmp_path / "b.png").write_bytes(BOOT.read_bytes())
+    code, out, err = run("predict", "--model", "bundled", tmp_path)
+    assert code == 3
+    assert "b.png: Ankle boot" in out
+    assert err.count("\n") == 1
+    assert "a.png: the bytes are no picture" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["predict", "missing.png"], 2, "missing.png: No such file"),
+        (
+            ["predict", "--model", "fashion_mnist:none", str(BOOT)],
+            5,
+            "neither a model folder nor a tag",
+        ),
+        (["evaluate", "--data", "missing"], 4, "missing: no such file"),
+        (["predict"], 2, "Missing argument"),
+    ],
+)
+def test_errors_are_a_sentence_and_an_exit_code(
+    arguments: list[str], code: int, message: str
+) -> None:
+    found, out, err = run(*arguments)
+    assert found == code
+    assert message in err
+    assert "Traceback" not in err + out
+
+
+def test_a_bad_variable_is_named() -> None:
+    code, _, err = run("models", FASHION_MNIST_BATCH_SIZE="many")
+    assert code == 2
+    assert "FASHION_MNIST_BATCH_SIZE=many" in err
+
+
+def test_evaluate_prints_the_table_and_writes_the_report(tmp_path: Path) -> None:
+    code, out, _ = run(
+        "evaluate", "--model", "bundled", "--data", SAMPLE, "--output", tmp_path / "r"
+    )
+    assert code == 0
+    assert "Ankle boot" in out
+    metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert metrics["n"] == 1000
+    assert f"accuracy {metrics['accuracy']:.2%}" in out
+    assert (tmp_path / "r" / "confusion.png").stat().st_size > 10_000
+
+
+def test_models_marks_the_one_that_is_served(tmp_path: Path) -> None:
+    code, out, _ = run("models", BENTOML_HOME=str(tmp_path))
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if "bundled" in line]
+    assert "*" in line
+    assert "compact" in line
+    assert "fashion-mnist" in line
+
+
+def test_train_py_errors_are_one_line_and_an_exit_code() -> None:
+    for arguments, code, message in (
+        (["--epochs", "0"], 2, "train.py: --epochs:"),
+        (["--data", "missing"], 4, "train.py: missing: no such file"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "train.py", *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code
+        assert done.stderr.startswith(message)
+        assert done.stderr.count("\n") == 1

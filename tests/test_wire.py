@@ -1,0 +1,84 @@
+"""Bodies to images and predictions to bytes, where HTTP would be too slow a way to look."""
+
+import io
+import json
+
+import numpy as np
+import orjson
+import pytest
+from numpy.typing import NDArray
+
+from fashion_mnist import wire
+from fashion_mnist.errors import InputError
+from fashion_mnist.predictor import Predictions, Predictor
+from fashion_mnist.spec import ModelSpec
+
+LIMITS = wire.Limits(body_bytes=1_000_000, images=100, pixels=1_000_000)
+COLOR = ModelSpec(("a", "b"), 4, 6, 3)
+
+
+def test_flat_integers_take_the_fast_way_and_give_the_same(
+    spec: ModelSpec, test_images: NDArray[np.uint8]
+) -> None:
+    flat = test_images[0].reshape(-1).tolist()
+    body = json.dumps({"pixels": flat}).encode()
+    assert wire._flat_image(flat, body) is not None
+    images, single = wire.read_json(body, spec, LIMITS)
+    assert single
+    assert np.array_equal(images[0], test_images[0])
+
+
+@pytest.mark.parametrize("first", [True, False, None, "1", 1.5, -1, 256, [1]])
+def test_what_is_no_pixel_never_passes_the_fast_way(spec: ModelSpec, first: object) -> None:
+    body = json.dumps({"pixels": [first] + [0] * 783}).encode()
+    with pytest.raises(InputError):
+        wire.read_json(body, spec, LIMITS)
+
+
+def test_colour_images_are_read_flat_shaped_and_batched() -> None:
+    image = np.arange(72, dtype=np.uint8).reshape(4, 6, 3)
+    for values, single in (
+        (image.tolist(), True),
+        (image.reshape(-1).tolist(), True),
+        ([image.tolist()] * 2, False),
+        ([image.reshape(-1).tolist()] * 2, False),
+    ):
+        images, was_single = wire.read_json(orjson.dumps({"pixels": values}), COLOR, LIMITS)
+        assert was_single is single
+        assert np.array_equal(images[-1], image)
+
+
+def test_a_header_that_promises_more_than_the_file_allocates_nothing() -> None:
+    file = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 784)}
+    np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(InputError, match="784000000000000"):
+        wire.read_npy(file.getvalue())
+
+
+def test_probabilities_on_the_wire_sum_to_one_and_keep_their_order(
+    bundled: Predictor, test_images: NDArray[np.uint8]
+) -> None:
+    predictions = bundled.predict(test_images)
+    for answer in wire.to_objects(predictions, bundled.spec.classes):
+        values = list(answer["probabilities"].values())
+        assert sum(values) == pytest.approx(1, abs=1e-7)
+        assert answer["confidence"] == max(values) == values[answer["class_id"]]
+
+
+def test_a_model_without_calibration_answers_null() -> None:
+    predictions = Predictions(np.array([[0.25, 0.75]]), None, None)
+    answer = orjson.loads(
+        wire.write_answer(
+            predictions, wire.Item(np.zeros((1, 4, 6, 3), np.uint8), single=True), COLOR, "m"
+        )
+    )
+    assert answer["in_distribution"] is None
+    assert answer["ood_score"] is None
+    assert answer["prediction"] == "b"
+
+
+@pytest.mark.parametrize("top", ["٣", "1e1", "", "99999999999999999999", "+1"])
+def test_a_top_that_is_no_small_number_is_refused(spec: ModelSpec, top: str) -> None:
+    with pytest.raises(InputError, match="top is"):
+        wire.read_query({"top": top}, spec)
