@@ -12,9 +12,7 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[n
     return result
 
 
-def negative_log_likelihood(
-    probabilities: NDArray[np.floating], labels: NDArray[np.int64]
-) -> float:
+def negative_log_likelihood(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
     """Mean of -log p(label), in nats; probabilities below 1e-12 count as 1e-12."""
     chosen = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())

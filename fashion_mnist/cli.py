@@ -84,9 +84,7 @@ def evaluate(model: str | None, source: str, output: Path | None) -> None:
         try:
             from fashion_mnist.report import write_report
         except ModuleNotFoundError as error:
-            raise DependencyError(
-                f"reports need {error.name}: pip install 'fashion-mnist[train]'"
-            ) from error
+            raise DependencyError(f"reports need {error.name}: pip install 'fashion-mnist[train]'") from error
         write_report(output, report)
         click.echo(f"report written to {output}")
 

@@ -11,16 +11,16 @@ from fashion_mnist.errors import ConfigError
 
 
 class TrainConfig(BaseModel):
-    """One training. Each field is a flag of train.py (`--batch-size`) and a YAML key (`batch_size`)."""
+    """One training. Each field is a flag of train.py (`--batch-size`) and a YAML key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str = Field(
         "fashion-mnist",
-        description="`fashion-mnist`, or a path: folder of IDX files, 785-column CSV, folder of class folders",
+        description="`fashion-mnist`, a folder of IDX files or of class folders, or a CSV of 785 columns",
     )
     test_data: str | None = Field(
-        None, description="test images, where DATA has none of its own (default: a tenth of DATA)"
+        None, description="a source of test images (default: DATA's own, or a tenth of it)"
     )
     classes: tuple[str, ...] | None = Field(
         None,
@@ -46,16 +46,10 @@ class TrainConfig(BaseModel):
     average_decay: float = Field(
         0.998, ge=0, lt=1, description="decay a step of the average of weights that is kept"
     )
-    label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="0 keeps out-of-distribution scores"
-    )
-    flip: bool = Field(
-        True, description="mirror half of the images; switch off for digits, letters"
-    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="0 keeps out-of-distribution scores")
+    flip: bool = Field(True, description="mirror half of the images; switch off for digits, letters")
     shift: int = Field(2, ge=0, description="largest shift in pixels, reflected at the border")
-    erase: float = Field(
-        0.5, ge=0, le=1, description="share of images that lose a random rectangle"
-    )
+    erase: float = Field(0.5, ge=0, le=1, description="share of images that lose a random rectangle")
     seed: int = Field(0, ge=0, description="seed of splits, initial weights and augmentation")
     threads: int | None = Field(None, ge=1, description="CPU threads (default: all)")
     precision: Literal["auto", "bf16", "fp32"] = Field(
@@ -91,9 +85,7 @@ class ServeConfig(BaseSettings):
         "auto", description="of inference: auto takes bf16 where the processor has it"
     )
     batch_size: int = Field(64, ge=1, description="requests that one batch may join")
-    max_latency_ms: int = Field(
-        10_000, ge=1, description="a queued request older than this is answered 503"
-    )
+    max_latency_ms: int = Field(10_000, ge=1, description="a queued request older than this is answered 503")
     max_in_flight: int = Field(
         1024, ge=1, description="requests a worker holds at once; more are answered 503"
     )

@@ -180,9 +180,7 @@ def _cut(
     return data[np.flatnonzero(~part)], data[np.flatnonzero(part)]
 
 
-def _named(
-    pair: readers.ImagesAndLabels, classes: tuple[str, ...] | None, path: Path
-) -> LabelledImages:
+def _named(pair: readers.ImagesAndLabels, classes: tuple[str, ...] | None, path: Path) -> LabelledImages:
     """Give names to numeric labels, and check that every label has one."""
     images, labels = pair
     names = classes or FASHION_MNIST_CLASSES

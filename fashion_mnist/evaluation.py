@@ -49,9 +49,7 @@ class Report:
         for name, row in self.per_class.items():
             table.add_row(name, *_percents(row.precision, row.recall, row.f1), f"{row.support:,}")
         table.add_section()
-        table.add_row(
-            "macro average", *_percents(self.precision, self.recall, self.f1), f"{self.n:,}"
-        )
+        table.add_row("macro average", *_percents(self.precision, self.recall, self.f1), f"{self.n:,}")
         table.caption = f"accuracy {self.accuracy:.2%}, negative log likelihood {self.nll:.4f}"
         return table
 
@@ -67,9 +65,7 @@ def evaluate_predictor(predictor: Predictor, data: LabelledImages) -> Report:
             f"the data's classes are {', '.join(data.classes)}; the model's {', '.join(spec.classes)}"
         )
     if data.spec.shape != spec.shape:
-        raise DataError(
-            f"the images have the shape {data.spec.shape}, the model takes {spec.shape}"
-        )
+        raise DataError(f"the images have the shape {data.spec.shape}, the model takes {spec.shape}")
     return evaluate(predictor.predict(data.images).probabilities, data.labels, spec.classes)
 
 
@@ -83,9 +79,7 @@ def evaluate(
     try:
         from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
     except ImportError as error:
-        raise DependencyError(
-            "evaluation needs scikit-learn: pip install 'fashion-mnist[train]'"
-        ) from error
+        raise DependencyError("evaluation needs scikit-learn: pip install 'fashion-mnist[train]'") from error
     predicted = probabilities.argmax(axis=1)
     indices = np.arange(len(classes))
     precision, recall, f1, support = precision_recall_fscore_support(

@@ -94,7 +94,7 @@ class AppFactory(ServiceAppFactory):
         self.in_flight = 0
 
     def __call__(self) -> Starlette:
-        app = super().__call__()
+        app: Starlette = super().__call__()
         app.add_exception_handler(HTTPException, _http_exception)
         app.add_exception_handler(Exception, _internal_error)
         return app
@@ -162,9 +162,7 @@ class AppFactory(ServiceAppFactory):
         if kind == wire.MULTIPART:
             images, single = await wire.read_multipart(request.headers, body, spec, limits)
         elif len(body) > DECODE_IN_THREAD_BYTES:
-            images, single = await anyio.to_thread.run_sync(
-                wire.read_body, kind, body, spec, limits
-            )
+            images, single = await anyio.to_thread.run_sync(wire.read_body, kind, body, spec, limits)
         else:
             images, single = wire.read_body(kind, body, spec, limits)
         return wire.Item(images, single, options.top)

@@ -93,9 +93,7 @@ def _check(path: Path, expected: str) -> None:
     try:
         found = _sha256(path)
     except OSError as error:
-        raise ModelError(
-            f"{path}: not readable ({error.strerror}); the model is damaged"
-        ) from error
+        raise ModelError(f"{path}: not readable ({error.strerror}); the model is damaged") from error
     if found != expected:
         raise ModelError(
             f"{path}: SHA-256 {found[:12]}…, the record says {expected[:12]}…; the model is damaged, "

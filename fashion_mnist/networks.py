@@ -21,6 +21,8 @@ class Classifier(nn.Module):
         self, body: nn.Module, feature_count: int, class_count: int, mean: Tensor, std: Tensor
     ) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", mean.view(1, -1, 1, 1))
         self.register_buffer("std", std.view(1, -1, 1, 1))
         self.body = body
@@ -92,9 +94,7 @@ def build(name: str, spec: ModelSpec, mean: Tensor, std: Tensor) -> Classifier:
     try:
         builder = BUILDERS[name]
     except KeyError:
-        raise ConfigError(
-            f"no network is called {name!r}; there is {', '.join(BUILDERS)}"
-        ) from None
+        raise ConfigError(f"no network is called {name!r}; there is {', '.join(BUILDERS)}") from None
     return builder(spec, mean, std)
 
 
@@ -102,10 +102,7 @@ def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel, of uint8 images, scaled to 0..1: float (C,) each."""
     channels = 1 if images.ndim == 3 else images.shape[-1]
     counts = torch.stack(
-        [
-            torch.bincount(images.reshape(-1, channels)[:, c].int(), minlength=256)
-            for c in range(channels)
-        ]
+        [torch.bincount(images.reshape(-1, channels)[:, c].int(), minlength=256) for c in range(channels)]
     ).double()  # (C, 256): exact, and no float copy of the images
     values = torch.arange(256, dtype=torch.float64) / 255
     mean = (counts * values).sum(1) / counts.sum(1)

@@ -91,13 +91,11 @@ def _bodies(served: ServedModel) -> dict[str, Any]:
                 "batch": {"summary": "two images", "value": {"pixels": [flat, flat]}},
             },
         },
-        **{kind: picture for kind in wire.PICTURE_TYPES},
+        **dict.fromkeys(wire.PICTURE_TYPES, picture),
         wire.MULTIPART: {
             "schema": {
                 "type": "object",
-                "properties": {
-                    "image": {"type": "array", "items": {"type": "string", "format": "binary"}}
-                },
+                "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
             }
         },
         wire.FORM: {
@@ -127,9 +125,7 @@ def _model(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
             "200": {
                 "description": "the served model",
                 "headers": _HEADERS,
-                "content": {
-                    wire.JSON: {"schema": {"type": "object"}, "example": served.describe(config)}
-                },
+                "content": {wire.JSON: {"schema": {"type": "object"}, "example": served.describe(config)}},
             }
         },
     }
@@ -154,8 +150,7 @@ def _errors(*statuses: int) -> dict[str, Any]:
                 wire.JSON: {
                     "schema": _ref("Error"),
                     "examples": {
-                        code: {"value": {"error": when, "code": code}}
-                        for code, when in codes.items()
+                        code: {"value": {"error": when, "code": code}} for code, when in codes.items()
                     },
                 }
             },

@@ -44,7 +44,7 @@ class Trained:
 
 def train(
     config: TrainConfig,
-    on_progress: Callable[[training.Progress], None] = lambda progress: None,
+    on_progress: Callable[[training.Progress], None] = lambda _: None,
     command: str | None = None,
 ) -> Trained:
     """Load, split, build, fit, export, calibrate, evaluate, save. Raises FashionMnistError.
@@ -62,9 +62,7 @@ def train(
     history = training.fit(network, splits, config, on_progress)
 
     with tempfile.TemporaryDirectory(prefix="fashion-mnist-") as temporary:
-        folder = (
-            Path(temporary) / config.network
-        )  # not the temporary folder itself: its mode is 0700
+        folder = Path(temporary) / config.network  # not the temporary folder itself: its mode is 0700
         folder.mkdir()
         export.export_network(network, spec, folder)
         Image.fromarray(splits.calibrate.images[0]).save(folder / model_folder.EXAMPLE)

@@ -106,9 +106,7 @@ def _to_spec(picture: Image.Image, spec: ModelSpec) -> NDArray[np.uint8]:
     picture = ImageOps.exif_transpose(picture)
     picture = _to_mode(picture, "L" if spec.channels == 1 else "RGB")
     if picture.size != (spec.width, spec.height):
-        picture = ImageOps.pad(
-            picture, (spec.width, spec.height), Image.Resampling.LANCZOS, color=BACKGROUND
-        )
+        picture = ImageOps.pad(picture, (spec.width, spec.height), Image.Resampling.LANCZOS, color=BACKGROUND)
     return np.asarray(picture, np.uint8)
 
 
@@ -185,9 +183,7 @@ def _ragged(values: list[Any], spec: ModelSpec) -> InputError:
         try:
             shape = np.shape(item)
         except ValueError:
-            return InputError(
-                "wrong_shape", f"the rows of an image differ in length, {_wanted(spec)}", index
-            )
+            return InputError("wrong_shape", f"the rows of an image differ in length, {_wanted(spec)}", index)
         if shape not in ((spec.pixel_count,), spec.shape):
             return _wrong_item(shape, spec, index)
     return InputError("wrong_shape", f"the images of the batch differ in shape, {_wanted(spec)}")

@@ -34,7 +34,8 @@ class Predictions:
     @property
     def class_ids(self) -> NDArray[np.int64]:
         """Index of the most probable class: int64 (N,)."""
-        return self.probabilities.argmax(axis=1)
+        ids: NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return ids
 
     def __len__(self) -> int:
         return len(self.probabilities)

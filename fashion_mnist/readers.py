@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,9 +81,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"{path}: {len(data)} bytes, expected an IDX header of at least 8")
     zeros, kind, dimensions = struct.unpack(">HBB", data[:4])
     if zeros != 0:
-        raise DataError(
-            f"{path}, byte 0: {data[:2].hex()}, expected 0000, the start of an IDX file"
-        )
+        raise DataError(f"{path}, byte 0: {data[:2].hex()}, expected 0000, the start of an IDX file")
     if kind != IDX_UBYTE:
         raise DataError(f"{path}, byte 2: data type 0x{kind:02x}, expected 0x08 (unsigned bytes)")
     start = 4 + 4 * dimensions
@@ -127,9 +125,7 @@ def read_csv(path: Path) -> ImagesAndLabels:
     try:
         import pandas as pd
     except ImportError as error:
-        raise DependencyError(
-            "reading CSV needs pandas: pip install 'fashion-mnist[train]'"
-        ) from error
+        raise DependencyError("reading CSV needs pandas: pip install 'fashion-mnist[train]'") from error
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
     header = _has_header(path)
@@ -181,9 +177,7 @@ def _explain_csv(path: Path, first_line: int) -> NoReturn:
                     raise DataError(f"{path}, row {line}: {problem}")
         except (UnicodeDecodeError, EOFError, OSError, csv.Error) as error:
             raise DataError(f"{path}: not readable as CSV ({error})") from error
-    raise DataError(
-        f"{path}, from row {first_line} on: not readable as CSV of {CSV_COLUMNS} columns"
-    )
+    raise DataError(f"{path}, from row {first_line} on: not readable as CSV of {CSV_COLUMNS} columns")
 
 
 def _row_problem(row: list[str]) -> str | None:
@@ -206,8 +200,9 @@ def _row_problem(row: list[str]) -> str | None:
 
 
 def _open_text(path: Path) -> io.TextIOWrapper:
-    file: BinaryIO = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[assignment]
-    return io.TextIOWrapper(file, newline="")
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", newline="", encoding="utf-8")
+    return path.open(newline="", encoding="utf-8")
 
 
 def read_class_folders(

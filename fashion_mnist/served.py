@@ -25,9 +25,7 @@ class ServedModel:
         self.spec = self.predictor.spec
         path = chosen.folder / model_folder.EXAMPLE
         try:
-            self.example: NDArray[np.uint8] = pixels.read_picture(path.read_bytes(), self.spec)[
-                None
-            ]
+            self.example: NDArray[np.uint8] = pixels.read_picture(path.read_bytes(), self.spec)[None]
         except OSError as error:
             raise ModelError(f"{path}: not readable ({error.strerror})") from error
         self.predictor.warm_up()

@@ -74,9 +74,7 @@ def choose(choice: str | None, built_with: str | None = None) -> ChosenModel:
         latest = _latest()
         if latest is None:
             return ChosenModel(BUNDLED, BUNDLED_FOLDER, f"the store has no {NAME} model")
-        return ChosenModel(
-            str(latest.tag), Path(latest.path), "it is the latest in the store", True
-        )
+        return ChosenModel(str(latest.tag), Path(latest.path), "it is the latest in the store", True)
     folder = Path(choice).expanduser()
     if (folder / model_folder.RECORD).is_file():
         return ChosenModel(folder.resolve().name, folder, "its folder was asked for")

@@ -91,7 +91,7 @@ def fit(
     network: Classifier,
     data: Splits,
     config: TrainConfig,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> History:
     """Train `network` on data.train; afterwards it holds the average of its weights.
 
@@ -118,9 +118,7 @@ def fit(
         pct_start=max(config.warmup, 1 / (config.epochs * steps)),
         cycle_momentum=False,
     )
-    average = AveragedModel(
-        network, multi_avg_fn=_moving_average(config.average_decay), use_buffers=True
-    )
+    average = AveragedModel(network, multi_avg_fn=_moving_average(config.average_decay), use_buffers=True)
     records: list[EpochRecord] = []
     start = time.monotonic()
     for epoch in range(1, config.epochs + 1):
@@ -165,7 +163,7 @@ def fit(
                 progress.accuracy,
                 choose_loss,
                 choose_accuracy,
-                schedule.get_last_lr()[0],
+                float(schedule.get_last_lr()[0]),
                 time.monotonic() - epoch_start,
             )
         )

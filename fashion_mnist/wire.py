@@ -1,7 +1,7 @@
 """HTTP bodies to images, predictions and errors to bytes. Knows nothing but the spec it is given."""
 
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -94,9 +94,7 @@ def media_type(content_type: str | None) -> str:
     raise InputError("unsupported_content_type", f"{came}; send one of {', '.join(CONTENT_TYPES)}")
 
 
-def read_body(
-    kind: str, body: bytes, spec: ModelSpec, limits: Limits
-) -> tuple[NDArray[np.uint8], bool]:
+def read_body(kind: str, body: bytes, spec: ModelSpec, limits: Limits) -> tuple[NDArray[np.uint8], bool]:
     """Images uint8 (n, H, W[, 3]) of a body that is no multipart form, and whether it is a single one.
 
     kind: from `media_type`. Raises InputError.
@@ -119,9 +117,7 @@ def read_json(body: bytes, spec: ModelSpec, limits: Limits) -> tuple[NDArray[np.
             raise InputError(
                 "too_deep", "the JSON is nested too deep; an image is a list, or a list of rows"
             ) from error
-        raise InputError(
-            "broken_json", f'the body is not JSON: {error}; send {{"pixels": […]}}'
-        ) from error
+        raise InputError("broken_json", f'the body is not JSON: {error}; send {{"pixels": […]}}') from error
     if not isinstance(content, dict) or "pixels" not in content:
         raise InputError("missing_pixels", 'the JSON has no `pixels`; send {"pixels": […]}')
     for name in content:
@@ -187,12 +183,8 @@ def read_npy(body: bytes) -> NDArray[np.uint8]:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, fortran, dtype = read_header(file)
-    except (
-        Exception
-    ) as error:  # numpy parses the header as a Python literal: nearly anything is raised
-        raise InputError(
-            "broken_npy", "the body is no .npy file; send what numpy.save writes"
-        ) from error
+    except Exception as error:  # numpy parses the header as a Python literal: nearly anything is raised
+        raise InputError("broken_npy", "the body is no .npy file; send what numpy.save writes") from error
     if dtype != np.uint8:
         raise InputError("wrong_dtype", f"the array is {dtype}, expected uint8 with 0..255")
     start = file.tell()
@@ -213,7 +205,7 @@ async def read_multipart(
 ) -> tuple[NDArray[np.uint8], bool]:
     """One or more file fields, each a picture, in the order of the form; other fields are passed over."""
 
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes, None]:
         yield body
         yield b""
 
@@ -232,9 +224,7 @@ async def read_multipart(
             raise InputError(
                 "too_many_parts", f"{message} At most {limits.images} pictures are accepted."
             ) from error
-        raise InputError(
-            "broken_form", f"the multipart body cannot be parsed: {message}"
-        ) from error
+        raise InputError("broken_form", f"the multipart body cannot be parsed: {message}") from error
     try:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         if not files:
@@ -268,16 +258,8 @@ def to_objects(
     """One object for each image, as users see it; `probabilities` in the order of the classes."""
     rounded = predictions.probabilities.round(PROBABILITY_DIGITS)
     ids = predictions.class_ids.tolist()
-    scores = (
-        [None] * len(ids)
-        if predictions.ood_scores is None
-        else predictions.ood_scores.round(6).tolist()
-    )
-    known = (
-        [None] * len(ids)
-        if predictions.in_distribution is None
-        else predictions.in_distribution.tolist()
-    )
+    scores = [None] * len(ids) if predictions.ood_scores is None else predictions.ood_scores.round(6).tolist()
+    known = [None] * len(ids) if predictions.in_distribution is None else predictions.in_distribution.tolist()
     objects = []
     for class_id, row, score, within in zip(ids, rounded.tolist(), scores, known, strict=True):
         named = dict(zip(classes, row, strict=True))

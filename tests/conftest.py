@@ -76,7 +76,7 @@ def _run_service(folder: Path, target: str = ".", **environment: str) -> Iterato
     home = folder / "bentoml-home"
     home.mkdir(parents=True, exist_ok=True)
     log_path = folder / f"serve-{port}.log"
-    command = [Path(sys.executable).parent / "bentoml", "serve", target, "--port", str(port)]
+    command = [str(Path(sys.executable).parent / "bentoml"), "serve", target, "--port", str(port)]
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -158,7 +158,7 @@ def bundled() -> Predictor:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trained, Path]]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
     """A model trained on the sample for three epochs; the second value is its folder outside the store."""
     folder = tmp_path_factory.mktemp("trained") / "model"
-    yield train(TrainConfig(data=str(SAMPLE), epochs=3, output=folder), command="tests"), folder
+    return train(TrainConfig(data=str(SAMPLE), epochs=3, output=folder), command="tests"), folder

@@ -28,9 +28,7 @@ def build(home: Path) -> Path:
 
 
 def predict(url: str) -> dict[str, object]:
-    answer = httpx.post(
-        f"{url}/predict", content=BOOT.read_bytes(), headers={"Content-Type": "image/png"}
-    )
+    answer = httpx.post(f"{url}/predict", content=BOOT.read_bytes(), headers={"Content-Type": "image/png"})
     assert answer.status_code == 200
     content: dict[str, object] = answer.json()
     return content

@@ -67,9 +67,7 @@ def test_predict_names_a_bad_picture_and_answers_the_others(tmp_path: Path) -> N
         (["predict"], 2, "Missing argument"),
     ],
 )
-def test_errors_are_a_sentence_and_an_exit_code(
-    arguments: list[str], code: int, message: str
-) -> None:
+def test_errors_are_a_sentence_and_an_exit_code(arguments: list[str], code: int, message: str) -> None:
     found, out, err = run(*arguments)
     assert found == code
     assert message in err
@@ -83,9 +81,7 @@ def test_a_bad_variable_is_named() -> None:
 
 
 def test_evaluate_prints_the_table_and_writes_the_report(tmp_path: Path) -> None:
-    code, out, _ = run(
-        "evaluate", "--model", "bundled", "--data", SAMPLE, "--output", tmp_path / "r"
-    )
+    code, out, _ = run("evaluate", "--model", "bundled", "--data", SAMPLE, "--output", tmp_path / "r")
     assert code == 0
     assert "Ankle boot" in out
     metrics = json.loads((tmp_path / "r" / "metrics.json").read_text())

@@ -82,9 +82,7 @@ def test_entry_points_never_import_each_other() -> None:
 )
 def test_importing_loads_nothing_heavy(module: str, absent: str) -> None:
     code = f"import sys, {module}; print([m for m in {absent.split()!r} if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

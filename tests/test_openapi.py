@@ -23,9 +23,7 @@ def test_it_is_valid_openapi(document: dict[str, Any]) -> None:
 def test_it_describes_every_content_type_and_every_code(document: dict[str, Any]) -> None:
     predict = document["paths"]["/predict"]["post"]
     assert set(predict["requestBody"]["content"]) == set(CONTENT_TYPES)
-    assert document["components"]["schemas"]["Error"]["properties"]["code"]["enum"] == list(
-        HTTP_ERRORS
-    )
+    assert document["components"]["schemas"]["Error"]["properties"]["code"]["enum"] == list(HTTP_ERRORS)
     described = "".join(answer["description"] for answer in predict["responses"].values())
     for code, (status, _) in HTTP_ERRORS.items():
         if status not in (404, 405):  # of other paths and methods
@@ -47,9 +45,7 @@ def test_its_form_example_works_when_tried(client: httpx.Client, document: dict[
     assert client.post("/predict", data=example).status_code == 200
 
 
-def test_its_model_example_is_what_model_answers(
-    client: httpx.Client, document: dict[str, Any]
-) -> None:
+def test_its_model_example_is_what_model_answers(client: httpx.Client, document: dict[str, Any]) -> None:
     shown = document["paths"]["/model"]["get"]["responses"]["200"]["content"]["application/json"]
     assert shown["example"] == client.get("/model").json()
 

@@ -54,9 +54,7 @@ def test_the_folder_written_beside_the_store_has_no_report(trained: tuple[Traine
     }
 
 
-def test_the_report_is_what_the_predictor_answers(
-    trained: tuple[Trained, Path], sample: Dataset
-) -> None:
+def test_the_report_is_what_the_predictor_answers(trained: tuple[Trained, Path], sample: Dataset) -> None:
     assert sample.test is not None
     predicted = Predictor(trained[1]).predict(sample.test.images)
     accuracy = float((predicted.class_ids == sample.test.labels).mean())

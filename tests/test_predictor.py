@@ -1,6 +1,7 @@
 """The compiled model: its answers do not depend on the batch, and agree with torch."""
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_an_answer_does_not_depend_on_its_batch(
 
 def test_every_count_is_made_of_compiled_chunks() -> None:
     assert CHUNKS[-1] == 1
-    assert all(a == 2 * b for a, b in zip(CHUNKS, CHUNKS[1:], strict=False))
+    assert all(a == 2 * b for a, b in pairwise(CHUNKS))
 
 
 def test_about_one_percent_of_known_images_is_refused(
@@ -76,9 +77,7 @@ def test_about_one_percent_of_known_images_is_refused(
     assert 0.97 < known.mean() < 1
 
 
-def test_noise_is_stranger_than_garments(
-    bundled: Predictor, test_images: NDArray[np.uint8]
-) -> None:
+def test_noise_is_stranger_than_garments(bundled: Predictor, test_images: NDArray[np.uint8]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (200, 28, 28), np.uint8)
     strange, known = bundled.predict(noise).ood_scores, bundled.predict(test_images).ood_scores
     assert strange is not None
@@ -86,9 +85,7 @@ def test_noise_is_stranger_than_garments(
     assert np.median(strange) > np.median(known)
 
 
-def test_a_model_without_calibration_scores_nothing(
-    tmp_path: Path, test_images: NDArray[np.uint8]
-) -> None:
+def test_a_model_without_calibration_scores_nothing(tmp_path: Path, test_images: NDArray[np.uint8]) -> None:
     folder = tmp_path / "model"
     shutil.copytree(store.BUNDLED_FOLDER, folder)
     bare = read_record(folder).model_copy(update={"temperature": None, "ood_threshold": None})

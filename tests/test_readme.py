@@ -62,9 +62,7 @@ def test_the_python_example_runs(service: Server) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if c.startswith(".venv/bin/fashion-mnist")]
-)
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(".venv/bin/fashion-mnist")])
 def test_the_command_line_examples_run(command: str) -> None:
     arguments = shlex.split(command)[1:]
     assert run([sys.executable, "-m", "fashion_mnist.cli", *arguments])

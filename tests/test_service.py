@@ -35,9 +35,7 @@ def picture(image: NDArray[np.uint8], kind: str) -> bytes:
     return file.getvalue()
 
 
-def post(
-    client: httpx.Client, content_type: str | None, body: bytes, query: str = ""
-) -> httpx.Response:
+def post(client: httpx.Client, content_type: str | None, body: bytes, query: str = "") -> httpx.Response:
     headers = {} if content_type is None else {"Content-Type": content_type}
     return client.post(f"/predict{query}", content=body, headers=headers)
 
@@ -256,9 +254,7 @@ def test_the_bad_item_of_a_batch_is_named(client: httpx.Client) -> None:
 
 
 def test_json_sent_as_a_form_is_told_which_header_to_send(client: httpx.Client) -> None:
-    answer = post(
-        client, "application/x-www-form-urlencoded", json.dumps({"pixels": FLAT}).encode()
-    )
+    answer = post(client, "application/x-www-form-urlencoded", json.dumps({"pixels": FLAT}).encode())
     assert "Content-Type: application/json" in answer.json()["error"]
 
 
@@ -361,9 +357,7 @@ def test_limits_answer_413_408_and_503(start_service: StartService) -> None:
         address = urlsplit(server.url)
         assert address.hostname is not None
         with socket.create_connection((address.hostname, address.port or 0)) as slow:
-            head = (
-                "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 99"
-            )
+            head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 99"
             slow.sendall(f"{head}\r\n\r\nx".encode())
             busy = post(client, "image/png", PNG)
             while busy.status_code == 200:  # until the service has read the slow one's header

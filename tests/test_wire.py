@@ -69,9 +69,7 @@ def test_probabilities_on_the_wire_sum_to_one_and_keep_their_order(
 def test_a_model_without_calibration_answers_null() -> None:
     predictions = Predictions(np.array([[0.25, 0.75]]), None, None)
     answer = orjson.loads(
-        wire.write_answer(
-            predictions, wire.Item(np.zeros((1, 4, 6, 3), np.uint8), single=True), COLOR, "m"
-        )
+        wire.write_answer(predictions, wire.Item(np.zeros((1, 4, 6, 3), np.uint8), single=True), COLOR, "m")
     )
     assert answer["in_distribution"] is None
     assert answer["ood_score"] is None

@@ -1,0 +1,149 @@
+"""The figures, on the full data: `make test-full`. Each is printed with n and hardware."""
+
+import asyncio
+import io
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Server, StartService
+from numpy.typing import NDArray
+from PIL import Image
+
+from fashion_mnist import data, provenance, readers
+from fashion_mnist.data import LabelledImages
+from fashion_mnist.evaluation import evaluate_predictor
+from fashion_mnist.predictor import Predictor
+
+pytestmark = pytest.mark.full
+
+
+def record(what: str, **figures: object) -> None:
+    machine = ", ".join(map(str, provenance.machine().values()))
+    print(f"\nFIGURE {what}: {', '.join(f'{k} {v}' for k, v in figures.items())} [{machine}]")
+
+
+@pytest.fixture(scope="module")
+def full_test() -> LabelledImages:
+    """The 10,000 test images; they are downloaded where they are not installed."""
+    test = data.load("fashion-mnist").test
+    assert test is not None
+    return test
+
+
+def npy(array: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def post_bulk(url: str, images: NDArray[np.uint8]) -> list[dict[str, object]]:
+    answer = httpx.post(
+        f"{url}/predict", content=npy(images), headers={"Content-Type": "application/x-npy"}, timeout=300
+    )
+    assert answer.status_code == 200
+    predictions: list[dict[str, object]] = answer.json()["predictions"]
+    return predictions
+
+
+def test_bulk_gives_the_reports_accuracy_and_single_pngs_the_same_answers(
+    service: Server, full_test: LabelledImages, bundled: Predictor
+) -> None:
+    bulk = post_bulk(service.url, full_test.images)
+    accuracy = float(np.mean([p["class_id"] for p in bulk] == full_test.labels))
+    measured = evaluate_predictor(bundled, full_test).accuracy
+    metrics = bundled.record.metrics
+    assert metrics is not None
+    record("accuracy", served=accuracy, evaluated=measured, card=metrics["accuracy"], n=len(bulk))
+    assert accuracy == measured
+    if bundled.record.machine == provenance.machine():
+        assert accuracy == metrics["accuracy"]
+    # processors round differently: a few images of 10,000 lie on the edge
+    assert accuracy == pytest.approx(metrics["accuracy"], abs=0.001)
+
+    async def singles() -> list[dict[str, object]]:
+        async with httpx.AsyncClient(base_url=service.url, timeout=60) as http:
+
+            async def one(image: NDArray[np.uint8]) -> dict[str, object]:
+                file = io.BytesIO()
+                Image.fromarray(image).save(file, "PNG")
+                headers = {"Content-Type": "image/png"}
+                answer: dict[str, object] = (
+                    await http.post("/predict", content=file.getvalue(), headers=headers)
+                ).json()
+                return answer
+
+            return await asyncio.gather(*map(one, full_test.images[:500]))
+
+    for single, many in zip(asyncio.run(singles()), bulk, strict=False):
+        assert single["class_id"] == many["class_id"]
+        assert single["probabilities"] == pytest.approx(many["probabilities"], abs=0.01)
+
+
+def test_a_worker_stays_small(start_service: StartService, full_test: LabelledImages) -> None:
+    with start_service() as server, httpx.Client(base_url=server.url) as client:
+        (worker,) = server.workers
+        before = worker.memory_info().rss
+        for image in full_test.images:
+            assert client.post("/predict", json={"pixels": image.tolist()}).status_code == 200
+        after = worker.memory_info().rss
+    record("resident MB of a worker", start=before / 1e6, after_10000_requests=after / 1e6)
+    assert after < 230e6
+
+
+def test_csv_is_read_at_most_twice_as_slowly_as_by_pandas_and_in_under_1_gb(tmp_path: Path) -> None:
+    train = data.load("fashion-mnist").train
+    path = tmp_path / "train.csv"
+    values = np.column_stack([train.labels, train.images.reshape(len(train), -1)])
+    columns = ["label", *(f"pixel{i}" for i in range(1, 785))]
+    pd.DataFrame(values, columns=columns).to_csv(path, index=False)
+    del values
+    ratios = []
+    for _ in range(3):  # interleaved: the machine's speed drifts
+        start = time.perf_counter()
+        pd.read_csv(path)
+        pandas_s = time.perf_counter() - start
+        start = time.perf_counter()
+        images, labels = readers.read_csv(path)
+        ratios.append((time.perf_counter() - start) / pandas_s)
+    assert np.array_equal(images, train.images)
+    assert np.array_equal(labels, train.labels)
+    record("reading 60,000 CSV rows, times pandas.read_csv", median=np.median(ratios), rounds=ratios)
+    assert np.median(ratios) <= 2
+
+
+def test_reading_csv_takes_under_1_gb(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    train = data.load("fashion-mnist").train
+    path = tmp_path / "train.csv"
+    values = np.column_stack([train.labels, train.images.reshape(len(train), -1)])
+    np.savetxt(path, values, fmt="%d", delimiter=",")
+    code = (
+        "import resource, sys; from pathlib import Path; from fashion_mnist import readers;"
+        "readers.read_csv(Path(sys.argv[1]));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    record("peak MB of a process that reads 60,000 CSV rows", peak=int(done.stdout) / 1e6)
+    assert int(done.stdout) < 1e9
+
+
+def test_the_predictor_agrees_with_float32(full_test: LabelledImages, bundled: Predictor) -> None:
+    served = bundled.predict(full_test.images)
+    exact = Predictor(bundled.folder, precision="fp32").predict(full_test.images)
+    agreement = float((served.class_ids == exact.class_ids).mean())
+    difference = np.abs(served.probabilities.max(1) - exact.probabilities.max(1))
+    record(
+        f"{bundled.precision} against fp32",
+        same_class=agreement,
+        mean_difference=difference.mean(),
+        largest=difference.max(),
+        n=len(full_test),
+    )
+    assert agreement >= 0.998
+    assert difference.mean() <= 0.02
