@@ -37,8 +37,8 @@ Classifies pictures of {shape} pixels, uint8, 0 is background, into {len(record.
 |---|---|
 | command | `{record.command}` |
 | seed | {record.config["seed"]} |
-| time | {record.training["seconds"] / 60:.1f} min for {record.config["epochs"]} epochs in \
-{record.training["precision"]} |
+| time | {record.training["seconds"] / 60:.1f} min for {record.config["epochs"]} epochs \
+({record.training["ended"]}, the best was {record.training["best_epoch"]}) in {record.training["precision"]} |
 | machine | {machine} |
 | versions | {versions} |
 | date | {(record.created or "")[:10]} |

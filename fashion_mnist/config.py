@@ -56,9 +56,20 @@ class TrainConfig(BaseModel):
         "auto", description="of training: auto takes bf16 autocast where the processor has it"
     )
 
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many epochs without a better choosing accuracy"
+    )
+    checkpoint: Path = Field(
+        Path("runs/checkpoint.pt"), description="written after each epoch, removed when the model is saved"
+    )
+    resume: bool = Field(False, description="go on from the checkpoint, if there is one")
     output: Path | None = Field(
         None, description="write the model folder here too (how the bundled model is made)"
     )
+
+    def recipe(self) -> dict[str, Any]:
+        """The settings that decide how a model comes out: all but where files go and what is resumed."""
+        return self.model_dump(mode="json", exclude={"checkpoint", "output", "resume", "threads"})
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -59,7 +59,7 @@ def train(
     network = networks.build(config.network, spec, *statistics)
     logger.info("training on %s images, %s classes", f"{len(splits.train):,}", len(spec.classes))
 
-    history = training.fit(network, splits, config, on_progress)
+    history = training.fit(network, splits, config, on_progress, config.checkpoint)
 
     with tempfile.TemporaryDirectory(prefix="fashion-mnist-") as temporary:
         folder = Path(temporary) / config.network  # not the temporary folder itself: its mode is 0700
@@ -74,7 +74,7 @@ def train(
                 height=spec.height,
                 width=spec.width,
                 channels=spec.channels,
-                config=config.model_dump(mode="json", exclude={"output"}),
+                config=config.recipe(),
                 data={"name": dataset.name, **splits.summary()},
                 versions=provenance.versions(),
                 machine=provenance.machine(),
@@ -104,7 +104,9 @@ def train(
                     "precision": history.precision,
                     "served_precision": predictor.precision,
                     "parameters": sum(p.numel() for p in network.parameters()),
-                    "choose_accuracy": history.epochs[-1].choose_accuracy,
+                    "ended": history.ended,
+                    "best_epoch": history.best,
+                    "choose_accuracy": history.epochs[history.best - 1].choose_accuracy,
                     "export_difference": difference,
                 },
             }
@@ -114,7 +116,9 @@ def train(
         if config.output is not None:
             shutil.copytree(folder, config.output, dirs_exist_ok=True)
         write_report(folder / model_folder.REPORT, report, history)
-        return Trained(store.save(folder), record, report)
+        tag = store.save(folder)
+    config.checkpoint.unlink(missing_ok=True)
+    return Trained(tag, record, report)
 
 
 def load_dataset(config: TrainConfig) -> data.Dataset:

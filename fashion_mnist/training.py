@@ -1,15 +1,16 @@
 """Training: fit a network to labelled images."""
 
+import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -18,8 +19,12 @@ from fashion_mnist.config import TrainConfig
 from fashion_mnist.data import LabelledImages, Splits
 from fashion_mnist.errors import FashionMnistError
 from fashion_mnist.networks import Classifier
+from fashion_mnist.training_state import EpochRecord, TrainingState
+
+logger = logging.getLogger(__name__)
 
 EVALUATION_BATCH: Final = 500
+REPORT_EVERY_STEPS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -37,23 +42,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class EpochRecord:
-    """One epoch. Losses are mean cross-entropies; `train_*` are over the augmented images."""
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    choose_loss: float
-    choose_accuracy: float
-    learning_rate: float
-    seconds: float
-
-
-@dataclass(frozen=True)
 class History:
-    """What a training did. precision: that of its forward pass."""
+    """What a training did. precision: that of its forward pass. seconds: those before a resumption too.
+
+    ended: `finished`, `early` (patience ran out) or `interrupted`; best: number of the epoch that is kept.
+    """
 
     epochs: tuple[EpochRecord, ...]
+    best: int
+    ended: str
     seconds: float
     precision: str
 
@@ -92,100 +89,100 @@ def fit(
     data: Splits,
     config: TrainConfig,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    checkpoint: Path | None = None,
 ) -> History:
-    """Train `network` on data.train; afterwards it holds the average of its weights.
+    """Train `network` on data.train; afterwards it holds the average of its weights at the best epoch.
 
     SGD with Nesterov momentum, a one-cycle rate, an exponential moving average of the weights. The
     same configuration and data give the same weights on the same machine and number of threads.
-    Raises FashionMnistError when the loss is no longer a number.
+    checkpoint: a file written after each epoch; with config.resume the training goes on from it, and
+    ends as if it had never been stopped. Ctrl-C after the first epoch ends the training early.
+    Raises FashionMnistError when the loss is no longer a number, ConfigError when the checkpoint is of
+    another training.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     bf16 = uses_bf16(config.precision)
     images, labels = torch.from_numpy(data.train.images), torch.from_numpy(data.train.labels)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    steps = math.ceil(len(labels) / config.batch_size)
-    optimizer = torch.optim.SGD(
-        _parameter_groups(network, config.weight_decay),
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        nesterov=config.momentum > 0,
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=config.learning_rate,
-        total_steps=config.epochs * steps,
-        pct_start=max(config.warmup, 1 / (config.epochs * steps)),
-        cycle_momentum=False,
-    )
-    average = AveragedModel(network, multi_avg_fn=_moving_average(config.average_decay), use_buffers=True)
-    records: list[EpochRecord] = []
-    start = time.monotonic()
-    for epoch in range(1, config.epochs + 1):
-        epoch_start = time.monotonic()
-        generator = torch.Generator().manual_seed(config.seed * 100_003 + epoch)
-        network.train()
-        loss_sum = torch.zeros(())
-        correct = torch.zeros((), dtype=torch.int64)
-        seen = 0
-        for step, rows in enumerate(_batches(len(labels), config.batch_size, generator), start=1):
-            y = labels[rows]
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                logits, _ = network(augment(images[rows], config, generator))
-            loss = F.cross_entropy(logits.float(), y, label_smoothing=config.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            average.update_parameters(network)
-            seen += len(y)
-            loss_sum += loss.detach() * len(y)
-            correct += (logits.detach().argmax(1) == y).sum()
-            if step % 10 == 0 or step == steps:
-                mean_loss = loss_sum.item() / seen
-                if not math.isfinite(mean_loss):
-                    raise FashionMnistError(
-                        f"the loss is no longer a number in epoch {epoch}, step {step}; "
-                        f"lower --learning-rate (it is {config.learning_rate:g})"
-                    )
-                done = (epoch - 1) * steps + step
-                elapsed = time.monotonic() - start
-                remaining = elapsed / done * (config.epochs * steps - done)
-                progress = Progress(
-                    epoch, config.epochs, step, steps, mean_loss, correct.item() / seen, remaining
-                )
-                on_progress(progress)
-        choose_loss, choose_accuracy = measure(average.module, data.choose, bf16=bf16)
-        records.append(
-            EpochRecord(
-                epoch,
-                progress.loss,
-                progress.accuracy,
-                choose_loss,
-                choose_accuracy,
-                float(schedule.get_last_lr()[0]),
-                time.monotonic() - epoch_start,
+    steps = steps_an_epoch(len(labels), config.batch_size)
+    state = TrainingState(network, config, steps, data.train.fingerprint())
+    if checkpoint is not None and config.resume:
+        state.load(checkpoint)
+    ended = "finished"
+    try:
+        while len(state.records) < config.epochs:
+            start = time.monotonic()
+            progress = _train_epoch(state, images, labels, config, bf16, on_progress)
+            choose_loss, choose_accuracy = measure(state.average.module, data.choose, bf16=bf16)
+            state.finish_epoch(
+                progress.loss, progress.accuracy, choose_loss, choose_accuracy, time.monotonic() - start
             )
-        )
-        on_progress(Progress(**{**asdict(progress), "choose_accuracy": choose_accuracy}))
-    network.load_state_dict(average.module.state_dict())
+            if checkpoint is not None:
+                state.save(checkpoint)
+            on_progress(replace(progress, choose_accuracy=choose_accuracy))
+            if config.patience is not None and len(state.records) - state.best_epoch >= config.patience:
+                ended = "early"
+                break
+    except KeyboardInterrupt:
+        if not state.records:
+            raise
+        logger.warning("interrupted; keeping the best of %d epochs", len(state.records))
+        ended = "interrupted"
+    network.load_state_dict(state.best_weights)
     network.eval()
-    return History(tuple(records), time.monotonic() - start, "bf16" if bf16 else "fp32")
+    seconds = sum(record.seconds for record in state.records)
+    return History(tuple(state.records), state.best_epoch, ended, seconds, "bf16" if bf16 else "fp32")
 
 
-def _moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
-    """An exponential moving average that forgets its random start: the decay rises to `decay`."""
+def _train_epoch(
+    state: TrainingState,
+    images: Tensor,
+    labels: Tensor,
+    config: TrainConfig,
+    bf16: bool,
+    on_progress: Callable[[Progress], None],
+) -> Progress:
+    """One pass over the images, in an order and with changes that only seed and epoch decide."""
+    epoch = len(state.records) + 1
+    generator = torch.Generator().manual_seed(config.seed * 100_003 + epoch)
+    order = torch.randperm(len(labels), generator=generator)
+    steps = steps_an_epoch(len(labels), config.batch_size)
+    state.network.train()
+    loss_sum = torch.zeros(())
+    correct = torch.zeros((), dtype=torch.int64)
+    seen = 0
+    start = time.monotonic()
+    for step, rows in enumerate(order.split(config.batch_size)[:steps], start=1):
+        y = labels[rows]
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits, _ = state.network(augment(images[rows], config, generator))
+        loss = F.cross_entropy(logits.float(), y, label_smoothing=config.label_smoothing)
+        state.step(loss)
+        seen += len(y)
+        loss_sum += loss.detach() * len(y)
+        correct += (logits.detach().argmax(1) == y).sum()
+        if step % REPORT_EVERY_STEPS == 0 or step == steps:
+            mean_loss = loss_sum.item() / seen
+            if not math.isfinite(mean_loss):
+                raise FashionMnistError(
+                    f"the loss is no longer a number in epoch {epoch}, step {step}; "
+                    f"lower --learning-rate (it is {config.learning_rate:g})"
+                )
+            left = (config.epochs - epoch + 1) * steps - step
+            remaining_s = (time.monotonic() - start) / step * left
+            accuracy = correct.item() / seen
+            progress = Progress(epoch, config.epochs, step, steps, mean_loss, accuracy, remaining_s)
+            on_progress(progress)
+    return progress
 
-    @torch.no_grad()
-    def update(averages: Any, currents: Any, count: Tensor | int) -> None:
-        weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        for average, current in zip(averages, currents, strict=True):
-            if average.is_floating_point():
-                average.lerp_(current, weight)
-            else:  # BatchNorm's counter of batches
-                average.copy_(current)
 
-    return update
+def steps_an_epoch(count: int, batch_size: int) -> int:
+    """Batches of an epoch; the last may be smaller, but a single image is left out.
+
+    Batch normalisation cannot train on one image. It is another one in each epoch.
+    """
+    return count // batch_size + (count % batch_size > 1)
 
 
 @torch.inference_mode()
@@ -206,24 +203,3 @@ def uses_bf16(precision: str) -> bool:
     if precision == "auto":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return precision == "bf16"
-
-
-def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Row numbers of each batch, shuffled; the last one may be smaller, but never a single image.
-
-    Batch normalisation cannot train on one image, so a single last one joins the batch before it.
-    """
-    batches = list(torch.randperm(count, generator=generator).split(size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return iter(batches)
-
-
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights decay; biases and the scales of norms, which are vectors, do not."""
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    return [
-        {"params": weights, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]

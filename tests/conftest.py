@@ -161,4 +161,7 @@ def bundled() -> Predictor:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
     """A model trained on the sample for three epochs; the second value is its folder outside the store."""
     folder = tmp_path_factory.mktemp("trained") / "model"
-    return train(TrainConfig(data=str(SAMPLE), epochs=3, output=folder), command="tests"), folder
+    config = TrainConfig(
+        data=str(SAMPLE), epochs=3, output=folder, checkpoint=folder.parent / "checkpoint.pt"
+    )
+    return train(config, command="tests"), folder

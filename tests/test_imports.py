@@ -17,12 +17,21 @@ LAYERS = [
     {"data"},
     {"predictor"},
     {"evaluation", "augmentation", "networks", "store", "wire"},
-    {"training", "export", "torch_backend", "served"},
+    {"training_state", "export", "torch_backend", "served"},
+    {"training"},
     {"card", "report", "progress", "openapi"},
     {"pipeline", "http_service", "cli"},
 ]
 """A module imports only from the layers above its own line."""
-TORCH_MODULES = {"augmentation", "networks", "training", "export", "torch_backend", "pipeline"}
+TORCH_MODULES = {
+    "augmentation",
+    "networks",
+    "training",
+    "training_state",
+    "export",
+    "torch_backend",
+    "pipeline",
+}
 
 
 def imported_at_the_top(path: Path) -> set[str]:
