@@ -66,6 +66,7 @@ def _per_image(mask: Tensor, images: Tensor) -> Tensor:
 
 
 def _reflect(index: Tensor, size: int) -> Tensor:
-    """Bring indices in by mirroring at the border pixels: -1 -> 1, size -> size - 2."""
-    index = index.abs()
-    return torch.where(index >= size, 2 * (size - 1) - index, index)
+    """Bring indices in by mirroring at the border pixels: -1 -> 1, size -> size - 2, and on."""
+    period = max(1, 2 * (size - 1))
+    index = index % period
+    return torch.where(index >= size, period - index, index)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 import fashion_mnist
-from fashion_mnist import data, pixels, store, wire
+from fashion_mnist import answers, data, pixels, store
 from fashion_mnist.config import ServeConfig, read_serve_config
 from fashion_mnist.errors import ConfigError, DependencyError, FashionMnistError, InputError
 from fashion_mnist.predictor import Predictor
@@ -56,7 +56,7 @@ def predict(images: tuple[str, ...], as_json: bool, model: str | None) -> None:
             click.echo(f"fashion-mnist: {label}: {error}", err=True)
             failed = error
             continue
-        (answer,) = wire.to_objects(predictor.predict(image[None]), predictor.spec.classes)
+        (answer,) = answers.to_objects(predictor.predict(image[None]), predictor.spec.classes)
         if as_json:
             click.echo(json.dumps({"image": label, **answer, "model": name}))
             continue
@@ -78,15 +78,17 @@ def evaluate(model: str | None, source: str, output: Path | None) -> None:
     spec = predictor.spec
     dataset = data.load(source, shape=spec.shape, classes=spec.classes)
     images = dataset.test or dataset.train
-    report = evaluation.evaluate_predictor(predictor, images)
+    probabilities = evaluation.predict_all(predictor, images)
+    report = evaluation.evaluate(probabilities, images.labels, spec.classes)
     Console().print(report.table(f"{name} on {source}"))
     if output is not None:
         try:
-            from fashion_mnist.report import write_report
+            from fashion_mnist.report import read_history, write_report
         except ModuleNotFoundError as error:
             raise DependencyError(f"reports need {error.name}: pip install 'fashion-mnist[train]'") from error
-        write_report(output, report)
-        click.echo(f"report written to {output}")
+        history = read_history(predictor.folder)
+        write_report(output, report, predictor.record, images, probabilities, history)
+        click.echo(f"report written to {output / 'index.html'}")
 
 
 @main.command()

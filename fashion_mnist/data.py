@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashion_mnist import readers
+from fashion_mnist.csv_reader import read_csv
 from fashion_mnist.download import download_fashion_mnist
 from fashion_mnist.errors import DataError
 from fashion_mnist.spec import FASHION_MNIST_CLASSES, ModelSpec
@@ -104,7 +105,7 @@ def load(
                 f"(the only name is {FASHION_MNIST})"
             )
     if path.is_file():
-        return Dataset(source, _named(readers.read_csv(path), classes, path), None)
+        return Dataset(source, _named(read_csv(path), classes, path), None)
     if readers.is_idx_folder(path):
         train, test = readers.read_idx_folder(path)
         return Dataset(
@@ -159,23 +160,26 @@ def split(dataset: Dataset, seed: int, limit: int | None = None) -> Splits:
     rest, choose = _cut(rest, CHOOSE_SHARE, rng)
     train, calibrate = _cut(rest, CHOOSE_SHARE * whole / len(rest), rng)
     if limit is not None and limit < len(train):
-        _, train = _cut(train, limit / len(train), rng)
+        _, train = _cut(train, limit / len(train), rng, leave=0)
     return Splits(train, choose, calibrate, test)
 
 
 def _cut(
-    data: LabelledImages, share: float, rng: np.random.Generator
+    data: LabelledImages, share: float, rng: np.random.Generator, leave: int = 1
 ) -> tuple[LabelledImages, LabelledImages]:
-    """Split off `share` of every class, at least one image; returns (rest, part), both in data order."""
+    """Split off `share` of every class, at least one image; returns (rest, part), both in data order.
+
+    leave: so many images of each class stay in the rest at least.
+    """
     part = np.zeros(len(data), dtype=bool)
     for index, name in enumerate(data.classes):
         rows = np.flatnonzero(data.labels == index)
-        if len(rows) < 2:
+        if len(rows) < 1 + leave:
             raise DataError(
                 f"class {name!r}: too few images to train, choose, calibrate and test with; "
                 "at least 4 are needed"
             )
-        count = min(max(1, round(share * len(rows))), len(rows) - 1)
+        count = min(max(1, round(share * len(rows))), len(rows) - leave)
         part[rng.permutation(rows)[:count]] = True
     return data[np.flatnonzero(~part)], data[np.flatnonzero(part)]
 

@@ -2,7 +2,7 @@
 
 import gzip
 import hashlib
-import urllib.error
+import http.client
 import urllib.request
 import zlib
 from pathlib import Path
@@ -55,7 +55,7 @@ def _fetch(url: str, timeout_s: float, progress: Progress) -> bytes:
             while chunk := response.read(1 << 16):
                 chunks.append(chunk)
                 progress.advance(task, len(chunk))
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise DataError(
             f"{url}: cannot be downloaded ({error}). Put the four files into data/ yourself, "
             "set FASHION_MNIST_DATA to their folder, or install Debian's dataset-fashion-mnist"

@@ -24,8 +24,20 @@ class ClassReport:
 
 
 @dataclass(frozen=True)
+class ReliabilityBin:
+    """The images whose confidence lies in one of ten equal parts of 0..1: means, and their number."""
+
+    confidence: float
+    accuracy: float
+    count: int
+
+
+@dataclass(frozen=True)
 class Report:
-    """n: images. nll: mean negative log likelihood in nats. confusion: [label][prediction], counts."""
+    """n: images. nll: mean negative log likelihood in nats. ece: expected calibration error, 0..1.
+
+    confusion: [label][prediction], counts. reliability: the bins that hold images, by confidence.
+    """
 
     n: int
     accuracy: float
@@ -33,8 +45,10 @@ class Report:
     recall: float
     f1: float
     nll: float
+    ece: float
     per_class: dict[str, ClassReport]
     confusion: list[list[int]]
+    reliability: list[ReliabilityBin]
 
     def asdict(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
@@ -50,12 +64,15 @@ class Report:
             table.add_row(name, *_percents(row.precision, row.recall, row.f1), f"{row.support:,}")
         table.add_section()
         table.add_row("macro average", *_percents(self.precision, self.recall, self.f1), f"{self.n:,}")
-        table.caption = f"accuracy {self.accuracy:.2%}, negative log likelihood {self.nll:.4f}"
+        table.caption = (
+            f"accuracy {self.accuracy:.2%}, negative log likelihood {self.nll:.4f}, "
+            f"calibration error {self.ece:.2%}"
+        )
         return table
 
 
-def evaluate_predictor(predictor: Predictor, data: LabelledImages) -> Report:
-    """Measure what a predictor answers on labelled images.
+def predict_all(predictor: Predictor, data: LabelledImages) -> NDArray[np.float64]:
+    """Probabilities (N, K) of a predictor for labelled images.
 
     Raises DataError when the images have another shape or other classes than the model.
     """
@@ -66,7 +83,7 @@ def evaluate_predictor(predictor: Predictor, data: LabelledImages) -> Report:
         )
     if data.spec.shape != spec.shape:
         raise DataError(f"the images have the shape {data.spec.shape}, the model takes {spec.shape}")
-    return evaluate(predictor.predict(data.images).probabilities, data.labels, spec.classes)
+    return predictor.predict(data.images).probabilities
 
 
 def evaluate(
@@ -86,6 +103,7 @@ def evaluate(
         labels, predicted, labels=indices, zero_division=0.0
     )
     rows = zip(classes, precision, recall, f1, support, strict=True)
+    reliability = reliability_bins(probabilities, labels)
     return Report(
         n=len(labels),
         accuracy=float((predicted == labels).mean()),
@@ -93,9 +111,25 @@ def evaluate(
         recall=float(recall.mean()),
         f1=float(f1.mean()),
         nll=negative_log_likelihood(probabilities, labels),
+        ece=sum(abs(b.accuracy - b.confidence) * b.count for b in reliability) / len(labels),
         per_class={c: ClassReport(float(p), float(r), float(f), int(n)) for c, p, r, f, n in rows},
         confusion=confusion_matrix(labels, predicted, labels=indices).tolist(),
+        reliability=reliability,
     )
+
+
+def reliability_bins(
+    probabilities: NDArray[np.floating], labels: NDArray[np.int64], bins: int = 10
+) -> list[ReliabilityBin]:
+    """Confidence against accuracy. Guo et al., On Calibration of Modern Neural Networks, 2017."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    numbers = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        ReliabilityBin(float(confidence[rows].mean()), float(correct[rows].mean()), int(rows.sum()))
+        for number in range(bins)
+        if (rows := numbers == number).any()
+    ]
 
 
 def _percents(*shares: float) -> list[str]:

@@ -70,6 +70,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigError(f"{path}: expected `key: value` lines, as `batch_size: 128`")
+    for key in content:
+        if key not in TrainConfig.model_fields:
+            raise ConfigError(
+                f"{path}, {key}: there is no such setting; there is {', '.join(TrainConfig.model_fields)}"
+            )
     return content
 
 

@@ -28,7 +28,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fashion_mnist import openapi, wire
+from fashion_mnist import answers, openapi, wire
 from fashion_mnist.body import receive_body
 from fashion_mnist.config import ServeConfig
 from fashion_mnist.errors import InputError
@@ -194,7 +194,7 @@ def error_response(error: InputError, headers: dict[str, str] | None = None) -> 
     headers = dict(headers or {})
     if error.status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    return Response(wire.write_error(error), error.status, headers, wire.JSON)
+    return Response(answers.write_error(error), error.status, headers, wire.JSON)
 
 
 def internal_error() -> InputError:

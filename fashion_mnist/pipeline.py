@@ -95,7 +95,8 @@ def train(
         )
         model_folder.write_record(folder, record)
 
-        report = evaluation.evaluate_predictor(Predictor(folder), splits.test)
+        probabilities = evaluation.predict_all(Predictor(folder), splits.test)
+        report = evaluation.evaluate(probabilities, splits.test.labels, spec.classes)
         record = record.model_copy(
             update={
                 "metrics": report.asdict(),
@@ -115,7 +116,8 @@ def train(
         (folder / model_folder.CARD).write_text(write_card(record, report), encoding="utf-8")
         if config.output is not None:
             shutil.copytree(folder, config.output, dirs_exist_ok=True)
-        write_report(folder / model_folder.REPORT, report, history)
+        report_folder = folder / model_folder.REPORT
+        write_report(report_folder, report, record, splits.test, probabilities, history.asdict())
         tag = store.save(folder)
     config.checkpoint.unlink(missing_ok=True)
     return Trained(tag, record, report)

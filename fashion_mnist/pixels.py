@@ -130,112 +130,110 @@ def to_images(values: Any, spec: ModelSpec) -> tuple[NDArray[np.uint8], bool]:
     values: an array or nested lists of 0..255 with the shape (pixels,), the model's (H, W[, 3]), or
     either with a leading n. Returns images uint8 (n, H, W[, 3]) and whether it was a single image.
     Raises InputError: wrong_pixel_type, wrong_pixel_count, wrong_shape, pixel_not_integer,
-    pixels_scaled, pixel_out_of_range, empty_batch; with the index, for a batch.
+    pixels_scaled, pixel_out_of_range, empty_batch, too_deep; with the index, for a batch.
     """
-    array = values if isinstance(values, np.ndarray) else _to_array(values, spec)
-    single = array.shape in ((spec.pixel_count,), spec.shape)
-    if not single:
-        _check_batch_shape(array.shape, spec)
+    if isinstance(values, np.ndarray):
+        return _from_array(values, spec)
+    if not isinstance(values, list):
+        raise InputError("wrong_pixel_type", f"`pixels` is {_json_type(values)}, {_wanted(spec)}")
+    if not values:
+        raise InputError("empty_batch", f"`pixels` is empty, {_wanted(spec)}")
+    if not _is_batch(values, spec):
+        return _read_image(values, spec, None)[np.newaxis], True
+    images = np.empty((len(values), *spec.shape), np.uint8)
+    for index, item in enumerate(values):
+        images[index] = _read_image(item, spec, index)
+    return images, False
+
+
+def _from_array(array: NDArray[Any], spec: ModelSpec) -> tuple[NDArray[np.uint8], bool]:
+    accepted = ((spec.pixel_count,), spec.shape)
+    single = array.shape in accepted
+    if not single and array.shape[1:] not in accepted:
+        raise _wrong_shape(array.shape, spec, None)
+    if len(array) == 0:
+        raise InputError("empty_batch", f"the array is empty, {_wanted(spec)}")
     rows = array.reshape(1 if single else len(array), spec.pixel_count)
     if rows.dtype != np.uint8:
-        rows = _to_uint8(rows, single)
+        rows = np.stack([_to_uint8(row, None if single else i) for i, row in enumerate(rows)])
     return rows.reshape(-1, *spec.shape), single
 
 
-def _to_array(values: Any, spec: ModelSpec) -> NDArray[Any]:
-    """Nested lists as an array; ragged ones and values that are no numbers are named."""
+def _is_batch(values: list[Any], spec: ModelSpec) -> bool:
+    """Whether these lists are several images, by how deep and how long their first items are.
+
+    Of n x m numbers, the m are pixels or a row: a row is far shorter than an image.
+    """
+    depth, size, first = 1, 1, values[0]
+    while isinstance(first, list) and depth <= MAX_DEPTH:
+        depth, size = depth + 1, size * len(first)
+        first = first[0] if first else None
+    if depth == len(spec.shape):
+        return size >= spec.pixel_count / 2
+    return depth > 1
+
+
+def _read_image(values: Any, spec: ModelSpec, index: int | None) -> NDArray[np.uint8]:
+    """One image of lists of numbers, uint8 (H, W[, 3]). index: of the batch, for errors."""
     if not isinstance(values, list):
-        raise InputError(
-            "wrong_pixel_type",
-            f"`pixels` is {_json_type(values)}, expected a list of {spec.pixel_count} numbers 0..255",
-        )
-    _check_types(values)
+        raise InputError("wrong_shape", f"an image is {_json_type(values)}, {_wanted(spec)}", index)
+    _check_types(values, index, depth=1 if index is None else 2)
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
     except ValueError:
-        raise _ragged(values, spec) from None
+        raise InputError(
+            "wrong_shape", f"the rows of an image differ in length, {_wanted(spec)}", index
+        ) from None
+    if array.shape not in ((spec.pixel_count,), spec.shape):
+        raise _wrong_shape(array.shape, spec, index)
+    return _to_uint8(array.reshape(-1), index).reshape(spec.shape)
 
 
-def _check_types(values: list[Any], index: int | None = None, depth: int = 1) -> None:
+def _check_types(values: list[Any], index: int | None, depth: int) -> None:
     """Raise for the first leaf that is no number. bool is refused: numpy would take it for one."""
     if depth > MAX_DEPTH:
         raise InputError(
-            "too_deep",
-            f"`pixels` is nested more than {MAX_DEPTH} deep; an image is a list, or rows",
+            "too_deep", f"`pixels` is nested more than {MAX_DEPTH} deep; an image is a list, or rows"
         )
     if set(map(type, values)) <= {int, float}:
         return
-    for position, value in enumerate(values):
-        item = position if depth == 1 else index
+    for value in values:
         if isinstance(value, list):
-            _check_types(value, item, depth + 1)
+            _check_types(value, index, depth + 1)
         elif type(value) not in (int, float):
             raise InputError(
-                "wrong_pixel_type",
-                f"a pixel is {_json_type(value)}, expected a number 0..255",
-                item if depth > 1 else None,
+                "wrong_pixel_type", f"a pixel is {_json_type(value)}, expected a number 0..255", index
             )
 
 
-def _ragged(values: list[Any], spec: ModelSpec) -> InputError:
-    """The error for lists of differing lengths: name the first item that is unlike the model's."""
-    for index, item in enumerate(values):
-        try:
-            shape = np.shape(item)
-        except ValueError:
-            return InputError("wrong_shape", f"the rows of an image differ in length, {_wanted(spec)}", index)
-        if shape not in ((spec.pixel_count,), spec.shape):
-            return _wrong_item(shape, spec, index)
-    return InputError("wrong_shape", f"the images of the batch differ in shape, {_wanted(spec)}")
-
-
-def _check_batch_shape(shape: tuple[int, ...], spec: ModelSpec) -> None:
-    if not shape:
-        raise InputError("wrong_shape", f"a single number, {_wanted(spec)}")
-    if shape[0] == 0:
-        raise InputError("empty_batch", f"`pixels` is empty, {_wanted(spec)}")
-    if shape[1:] in ((spec.pixel_count,), spec.shape):
-        return
-    if len(shape) == 1:
-        raise _wrong_item(shape, spec, None)
-    if len(shape) == len(spec.shape) and shape[1] < spec.pixel_count // 2:
-        raise InputError("wrong_shape", f"{_by(shape)} pixels, {_wanted(spec)}")
-    raise _wrong_item(shape[1:], spec, 0)
-
-
-def _wrong_item(shape: tuple[int, ...], spec: ModelSpec, index: int | None) -> InputError:
+def _wrong_shape(shape: tuple[int, ...], spec: ModelSpec, index: int | None) -> InputError:
     if len(shape) == 1:
         return InputError("wrong_pixel_count", f"{shape[0]} pixels, {_wanted(spec)}", index)
-    return InputError("wrong_shape", f"an image of {_by(shape)} values, {_wanted(spec)}", index)
+    came = f"{_by(shape)} pixels" if shape else "a single number"
+    code = "wrong_shape"
+    if len(shape) == 2 and shape[1] >= spec.pixel_count / 2:  # n x 783: a batch of flat images
+        code, came = "wrong_pixel_count", f"{shape[1]} pixels an image"
+    return InputError(code, f"{came}, {_wanted(spec)}", index)
 
 
-def _to_uint8(rows: NDArray[Any], single: bool) -> NDArray[np.uint8]:
-    """Numbers (n, pixels) to uint8, or the error for the first one that is none of 0..255."""
-    if rows.dtype.kind not in "iuf":  # integers beyond 64 bits arrive as objects
-        rows = rows.astype(np.float64)
-    outside = (rows < 0) | (rows > 255) | ~np.isfinite(rows)
+def _to_uint8(pixels: NDArray[Any], index: int | None) -> NDArray[np.uint8]:
+    """Numbers (pixels,) to uint8, or the error for the first one that is none of 0..255."""
+    if pixels.dtype.kind not in "iuf":
+        raise InputError("pixel_out_of_range", "a pixel is beyond 64 bits, expected 0..255", index)
+    outside = ~((pixels >= 0) & (pixels <= 255))  # NaN is outside too
     if outside.any():
-        row, column = np.argwhere(outside)[0]
-        raise InputError(
-            "pixel_out_of_range",
-            f"pixel {column} is {rows[row, column]:g}, expected 0..255",
-            None if single else int(row),
-        )
-    integral = rows.astype(np.uint8)
-    if rows.dtype.kind == "f" and (fraction := rows != integral).any():
-        row, column = np.argwhere(fraction)[0]
-        index = None if single else int(row)
-        if rows.max() <= 1:
+        at = int(outside.argmax())
+        raise InputError("pixel_out_of_range", f"pixel {at} is {pixels[at]:g}, expected 0..255", index)
+    integral = pixels.astype(np.uint8)
+    if pixels.dtype.kind == "f" and (fraction := pixels != integral).any():
+        if pixels.max() <= 1:
             raise InputError(
                 "pixels_scaled",
                 "all pixels are within 0..1, with fractions; expected 0..255: multiply by 255 and round",
                 index,
             )
-        raise InputError(
-            "pixel_not_integer",
-            f"pixel {column} is {rows[row, column]:g}, expected an integer",
-            index,
-        )
+        at = int(fraction.argmax())
+        raise InputError("pixel_not_integer", f"pixel {at} is {pixels[at]:g}, expected an integer", index)
     return integral
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fashion_mnist import model_folder, pixels, wire
+from fashion_mnist import answers, model_folder, pixels, wire
 from fashion_mnist.config import ServeConfig
 from fashion_mnist.errors import ModelError
 from fashion_mnist.predictor import Predictor
@@ -65,9 +65,9 @@ class ServedModel:
     def answer(self, items: list[wire.Item]) -> list[bytes]:
         """Answer a batch of requests together: one body for each, in order."""
         predictions = self.predictor.predict(np.concatenate([item.images for item in items]))
-        answers, start = [], 0
+        bodies, start = [], 0
         for item in items:
             end = start + len(item.images)
-            answers.append(wire.write_answer(predictions[start:end], item, self.spec, self.name))
+            bodies.append(answers.write_answer(predictions[start:end], item, self.spec, self.name))
             start = end
-        return answers
+        return bodies

@@ -93,15 +93,15 @@ def test_stopped_after_any_epoch_the_weights_end_equal(splits: Splits, tmp_path:
     config = TrainConfig(epochs=3, batch_size=64, checkpoint=tmp_path / "a.pt")
     expected, _ = fit(splits, config)
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop_in_epoch_2(progress: Progress) -> None:
         if progress.epoch == 2 and progress.choose_accuracy is None:
-            raise Stop
+            raise StopError
 
     stopped = config.model_copy(update={"checkpoint": tmp_path / "b.pt"})
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         fit(splits, stopped, stop_in_epoch_2)
     found, history = fit(splits, stopped.model_copy(update={"resume": True}))
     assert len(history.epochs) == 3

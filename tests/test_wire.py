@@ -8,7 +8,7 @@ import orjson
 import pytest
 from numpy.typing import NDArray
 
-from fashion_mnist import wire
+from fashion_mnist import answers, wire
 from fashion_mnist.errors import InputError
 from fashion_mnist.predictor import Predictions, Predictor
 from fashion_mnist.spec import ModelSpec
@@ -60,7 +60,7 @@ def test_probabilities_on_the_wire_sum_to_one_and_keep_their_order(
     bundled: Predictor, test_images: NDArray[np.uint8]
 ) -> None:
     predictions = bundled.predict(test_images)
-    for answer in wire.to_objects(predictions, bundled.spec.classes):
+    for answer in answers.to_objects(predictions, bundled.spec.classes):
         values = list(answer["probabilities"].values())
         assert sum(values) == pytest.approx(1, abs=1e-7)
         assert answer["confidence"] == max(values) == values[answer["class_id"]]
@@ -69,7 +69,9 @@ def test_probabilities_on_the_wire_sum_to_one_and_keep_their_order(
 def test_a_model_without_calibration_answers_null() -> None:
     predictions = Predictions(np.array([[0.25, 0.75]]), None, None)
     answer = orjson.loads(
-        wire.write_answer(predictions, wire.Item(np.zeros((1, 4, 6, 3), np.uint8), single=True), COLOR, "m")
+        answers.write_answer(
+            predictions, wire.Item(np.zeros((1, 4, 6, 3), np.uint8), single=True), COLOR, "m"
+        )
     )
     assert answer["in_distribution"] is None
     assert answer["ood_score"] is None
