@@ -5,12 +5,15 @@ import sys
 from pathlib import Path
 
 import bentoml
+import numpy as np
 from bentoml.images import Image
+from numpy.typing import NDArray
 
-from fashion_mnist import store, wire
+from fashion_mnist import store
 from fashion_mnist.config import read_serve_config
 from fashion_mnist.errors import FashionMnistError
 from fashion_mnist.http_service import HttpService, PredictInput, PredictOutput
+from fashion_mnist.predictor import Predictions
 from fashion_mnist.served import ServedModel
 
 logger = logging.getLogger("bentoml.service")
@@ -53,6 +56,6 @@ class FashionMnist:
         input_spec=PredictInput,
         output_spec=PredictOutput,
     )
-    def predict(self, items: list[wire.Item]) -> list[bytes]:
-        """Classify pictures: items of one request each, validated, to the bodies of the answers."""
-        return self.served.answer(items)
+    def predict(self, items: list[NDArray[np.uint8]]) -> list[Predictions]:
+        """Classify validated images; one item is one request, or a piece of a large one."""
+        return self.served.predict(items)

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"train.py: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("train.py: interrupted, nothing was saved", file=sys.stderr)
+        print("train.py: interrupted; --resume goes on after the last whole epoch", file=sys.stderr)
         return 130
     console.print(trained.report.table(f"{config.network} on the test images of {config.data}"))
     console.print(f"saved {trained.tag}; serve it with: bentoml serve", highlight=False)

@@ -11,7 +11,8 @@ def write_card(record: ModelRecord, report: Report) -> str:
     machine = "{processor}, {cpus} CPUs, {system}".format(**record.machine)
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     rows = "\n".join(
-        f"| {name} | {row.precision:.1%} | {row.recall:.1%} | {row.f1:.1%} | {row.support:,} |"
+        f"| {name.replace('|', '/')} | {row.precision:.1%} | {row.recall:.1%} | {row.f1:.1%} "
+        f"| {row.support:,} |"
         for name, row in report.per_class.items()
     )
     return f"""\
@@ -45,12 +46,12 @@ Classifies pictures of {shape} pixels, uint8, 0 is background, into {len(record.
 | images | {images["train"]:,} to train, {images["choose"]:,} to choose, \
 {images["calibrate"]:,} to calibrate, {images["test"]:,} to test |
 
-Temperature {record.temperature:.4f} and the out-of-distribution threshold {record.ood_threshold:.4f} were
-fitted to the calibration images, which chose nothing else. `model.json` holds the whole configuration,
+Temperature {record.temperature:.4f} and the out-of-distribution threshold {record.ood_threshold:.4f},
+which refuses 1 % of known images, were fitted to the calibration images, which chose nothing. `model.json` holds the whole configuration,
 the fingerprints of the data and the checksums of the files.
 
 ## Limits
 It has seen pictures like its training images and no others: for Fashion-MNIST these are centred, gray,
 front views on black. A photograph is another matter. `in_distribution` says whether a picture looks like
-the calibration images, of which the threshold refuses 1 % by construction; it is no proof of anything.
+the calibration images; it is no proof of anything.
 """

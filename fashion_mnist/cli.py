@@ -77,7 +77,10 @@ def evaluate(model: str | None, source: str, output: Path | None) -> None:
     predictor, name = _open(model)
     spec = predictor.spec
     dataset = data.load(source, shape=spec.shape, classes=spec.classes)
-    images = dataset.test or dataset.train
+    images = dataset.test
+    if images is None:
+        images = dataset.train
+        click.echo(f"{source} has no test images of its own: measured on all, trained on or not", err=True)
     probabilities = evaluation.predict_all(predictor, images)
     report = evaluation.evaluate(probabilities, images.labels, spec.classes)
     Console().print(report.table(f"{name} on {source}"))

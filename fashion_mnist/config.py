@@ -59,8 +59,10 @@ class TrainConfig(BaseModel):
     patience: int | None = Field(
         None, ge=1, description="stop after so many epochs without a better choosing accuracy"
     )
-    checkpoint: Path = Field(
-        Path("runs/checkpoint.pt"), description="written after each epoch, removed when the model is saved"
+    checkpoint: Path | None = Field(
+        None,
+        description="file written after each epoch, removed when the model is saved (default: in runs/, "
+        "named by settings and data)",
     )
     resume: bool = Field(False, description="go on from the checkpoint, if there is one")
     output: Path | None = Field(
@@ -112,7 +114,7 @@ class ServeConfig(BaseSettings):
     @property
     def threads_a_worker(self) -> int:
         """Inference threads of each worker."""
-        return self.threads or max(1, len(os.sched_getaffinity(0)) // self.workers)
+        return self.threads or max(1, available_cpus() // self.workers)
 
     def bentoml_settings(self) -> dict[str, Any]:
         """These settings as keywords of `@bentoml.service`."""
@@ -132,6 +134,11 @@ class ServeConfig(BaseSettings):
             },
             "logging": {"access": {"enabled": self.access_log}},
         }
+
+
+def available_cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def read_serve_config() -> ServeConfig:

@@ -17,7 +17,7 @@ from fashion_mnist import readers
 from fashion_mnist.csv_reader import read_csv
 from fashion_mnist.download import download_fashion_mnist
 from fashion_mnist.errors import DataError
-from fashion_mnist.spec import FASHION_MNIST_CLASSES, ModelSpec
+from fashion_mnist.spec import FASHION_MNIST_CLASSES, ModelSpec, find_name_problem
 
 FASHION_MNIST: Final = "fashion-mnist"
 DEBIAN_FOLDER: Final = Path("/usr/share/datasets/fashion-mnist")
@@ -29,11 +29,18 @@ TEST_SHARE: Final = 0.1
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """images: uint8 (N, H, W) or (N, H, W, 3). labels: int64 (N,), an index into `classes`."""
+    """images: uint8 (N, H, W) or (N, H, W, 3). labels: int64 (N,), an index into `classes`.
+
+    Raises DataError when the names of the classes are too few, not printable or not distinct.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if problem := find_name_problem(self.classes):
+            raise DataError(problem)
 
     def __len__(self) -> int:
         return len(self.labels)

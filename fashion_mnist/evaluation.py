@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.markup import escape
 from rich.table import Table
 
 from fashion_mnist.calibration import negative_log_likelihood
@@ -56,12 +57,12 @@ class Report:
 
     def table(self, title: str) -> Table:
         """The report for a terminal: a row for each class, then the macro averages."""
-        table = Table(title=f"{title}: {self.n:,} images", min_width=64)
+        table = Table(title=escape(f"{title}: {self.n:,} images"), min_width=64)
         table.add_column("class")
         for name in ("precision", "recall", "F1", "images"):
             table.add_column(name, justify="right")
         for name, row in self.per_class.items():
-            table.add_row(name, *_percents(row.precision, row.recall, row.f1), f"{row.support:,}")
+            table.add_row(escape(name), *_percents(row.precision, row.recall, row.f1), f"{row.support:,}")
         table.add_section()
         table.add_row("macro average", *_percents(self.precision, self.recall, self.f1), f"{self.n:,}")
         table.caption = (

@@ -10,17 +10,20 @@ batching, metrics, health endpoints, CORS. What is replaced, and why:
 - `/docs.json`: it describes one content type.
 """
 
+import functools
 import logging
 import re
 import uuid
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Protocol, TypeVar
 
+import anyio
 import anyio.to_thread
 import orjson
 from _bentoml_impl.server.app import ServiceAppFactory
 from _bentoml_sdk import Service
 from _bentoml_sdk.io_models import IORootModel
-from bentoml.exceptions import BentoMLException, ServiceUnavailable
+from bentoml.exceptions import ServiceUnavailable
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -28,19 +31,27 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fashion_mnist import answers, openapi, wire
+from fashion_mnist import answers, openapi, pixels, wire
 from fashion_mnist.body import receive_body
-from fashion_mnist.config import ServeConfig
+from fashion_mnist.config import ServeConfig, available_cpus
 from fashion_mnist.errors import InputError
+from fashion_mnist.predictor import Predictions
 from fashion_mnist.served import ServedModel
+from fashion_mnist.spec import ModelSpec
 
 logger = logging.getLogger("bentoml.service")
+
+R = TypeVar("R")
 
 PREDICT: Final = "predict"
 LEARNING_DISPATCHES: Final = 12
 """BentoML's dispatcher runs its first 11 batches at size 1 while it learns how long they take."""
-DECODE_IN_THREAD_BYTES: Final = 65_536
-"""A larger body takes milliseconds to decode, in which the event loop has to serve others."""
+PIECE_IMAGES: Final = 64
+"""A large request passes through the queue in pieces of so many images, one after the other: it shares the
+model with small requests, and BentoML's estimate of the time for a request stays true."""
+QUICK_BYTES: Final = 8_192
+"""Smaller bodies are decoded in the event loop, in microseconds. A small file can be a large picture, so a
+picture has to be as small in pixels too; the rest is decoded in threads, as many as there are processors."""
 RETRY_AFTER_S: Final = 1
 REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
@@ -92,6 +103,7 @@ class AppFactory(ServiceAppFactory):
         super().__init__(*args, **kwargs)
         self.timeout = None  # the queue has its own limit; BentoML's timer costs a task a request
         self.in_flight = 0
+        self.decoders = anyio.CapacityLimiter(available_cpus())
 
     def __call__(self) -> Starlette:
         app: Starlette = super().__call__()
@@ -111,9 +123,8 @@ class AppFactory(ServiceAppFactory):
     async def create_instance(self, app: Starlette) -> None:
         """Load the model, and teach the dispatcher; only then does BentoML report ready."""
         await super().create_instance(app)
-        item = wire.Item(self.instance.served.example, single=True)
         for _ in range(LEARNING_DISPATCHES):
-            await self.batch_infer(PREDICT, ([item],), {})
+            await self.batch_infer(PREDICT, ([self.instance.served.example],), {})
 
     async def model_view(self, request: Request) -> Response:
         instance = self.instance
@@ -134,11 +145,17 @@ class AppFactory(ServiceAppFactory):
                 )
             self.in_flight += 1
             try:
-                item = await self.read_item(request)
-                (answer,) = await self.batch_infer(name, ([item],), {})
+                served = self.instance.served
+                item = await self.read_item(request, served.spec)
+                parts = []
+                for start in range(0, len(item.images), PIECE_IMAGES):
+                    piece = item.images[start : start + PIECE_IMAGES]
+                    parts += await self.batch_infer(name, ([piece],), {})
+                write = functools.partial(served.write_answer, Predictions.join(parts), item)
+                body = write() if len(parts) == 1 else await self.in_thread(write)
             finally:
                 self.in_flight -= 1
-            return Response(answer, media_type=wire.JSON)
+            return Response(body, media_type=wire.JSON)
         except InputError as error:
             return error_response(error)
         except ServiceUnavailable:
@@ -148,24 +165,30 @@ class AppFactory(ServiceAppFactory):
             )
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
-        except (BentoMLException, Exception):
+        except Exception:
             logger.exception("prediction failed")
             return error_response(internal_error())
 
-    async def read_item(self, request: Request) -> wire.Item:
+    async def read_item(self, request: Request, spec: ModelSpec) -> wire.Item:
         """Decode and validate a request before it can share a batch with others. Raises InputError."""
-        spec, config = self.instance.served.spec, self.instance.config
+        config = self.instance.config
         limits = wire.Limits(config.max_body_bytes, config.max_images, config.max_pixels)
-        options = wire.read_query(request.query_params, spec)
+        top = wire.read_query(request.query_params, spec)
         kind = wire.media_type(request.headers.get("content-type"))
         body = await receive_body(request, limits.body_bytes, config.body_timeout_s)
         if kind == wire.MULTIPART:
-            images, single = await wire.read_multipart(request.headers, body, spec, limits)
-        elif len(body) > DECODE_IN_THREAD_BYTES:
-            images, single = await anyio.to_thread.run_sync(wire.read_body, kind, body, spec, limits)
+            files = await wire.read_multipart(request.headers, body, limits)
+            read = functools.partial(wire.read_pictures, files, spec, limits)
         else:
-            images, single = wire.read_body(kind, body, spec, limits)
-        return wire.Item(images, single, options.top)
+            read = functools.partial(wire.read_body, kind, body, spec, limits)
+            quick = len(body) <= QUICK_BYTES
+            if quick and (kind not in wire.PICTURE_TYPES or pixels.count_pixels(body) <= QUICK_BYTES):
+                return wire.Item(*read(), top)
+        return wire.Item(*await self.in_thread(read), top)
+
+    async def in_thread(self, function: Callable[[], R]) -> R:
+        """Run what takes milliseconds beside the event loop, which has to serve others."""
+        return await anyio.to_thread.run_sync(function, limiter=self.decoders)
 
 
 class RequestIds:

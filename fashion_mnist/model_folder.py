@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from fashion_mnist.errors import ModelError
-from fashion_mnist.spec import ModelSpec
+from fashion_mnist.spec import ModelSpec, find_name_problem
 
 FORMAT: Final = 1
 ONNX: Final = "network.onnx"
@@ -45,6 +45,13 @@ class ModelRecord(BaseModel):
     created: str | None = None
     command: str | None = None
     checksums: dict[str, str] = {}
+
+    @field_validator("classes")
+    @classmethod
+    def _check_classes(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if problem := find_name_problem(classes):
+            raise ValueError(problem)
+        return classes
 
     @property
     def spec(self) -> ModelSpec:

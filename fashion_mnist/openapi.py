@@ -9,6 +9,7 @@ import fashion_mnist
 from fashion_mnist import wire
 from fashion_mnist.config import ServeConfig
 from fashion_mnist.errors import HTTP_ERRORS
+from fashion_mnist.predictor import Predictions
 from fashion_mnist.served import ServedModel
 
 REF: Final = "#/components/schemas/"
@@ -38,10 +39,10 @@ def describe(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
 
 
 def _predict(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
-    example = wire.Item(served.example, single=True)
-    answer = orjson.loads(served.answer([example])[0])
-    batch = wire.Item(np.concatenate([served.example, served.example]), single=False)
-    batch_answer = orjson.loads(served.answer([batch])[0])
+    one = served.example_prediction
+    answer = orjson.loads(served.write_answer(one, wire.Item(served.example, single=True)))
+    two = wire.Item(np.concatenate([served.example, served.example]), single=False)
+    batch_answer = orjson.loads(served.write_answer(Predictions.join([one, one]), two))
     return {
         "summary": "Classify one picture or several",
         "operationId": "predict",

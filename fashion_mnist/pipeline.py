@@ -1,5 +1,7 @@
 """One training from data to stored model, on one screen."""
 
+import hashlib
+import json
 import logging
 import shutil
 import tempfile
@@ -59,7 +61,8 @@ def train(
     network = networks.build(config.network, spec, *statistics)
     logger.info("training on %s images, %s classes", f"{len(splits.train):,}", len(spec.classes))
 
-    history = training.fit(network, splits, config, on_progress, config.checkpoint)
+    checkpoint = config.checkpoint or default_checkpoint(config, splits)
+    history = training.fit(network, splits, config, on_progress, checkpoint)
 
     with tempfile.TemporaryDirectory(prefix="fashion-mnist-") as temporary:
         folder = Path(temporary) / config.network  # not the temporary folder itself: its mode is 0700
@@ -116,11 +119,20 @@ def train(
         (folder / model_folder.CARD).write_text(write_card(record, report), encoding="utf-8")
         if config.output is not None:
             shutil.copytree(folder, config.output, dirs_exist_ok=True)
-        report_folder = folder / model_folder.REPORT
-        write_report(report_folder, report, record, splits.test, probabilities, history.asdict())
+        try:
+            report_folder = folder / model_folder.REPORT
+            write_report(report_folder, report, record, splits.test, probabilities, history.asdict())
+        except Exception:  # drawing must not cost a training
+            logger.exception("the report could not be written; the model is saved without it")
         tag = store.save(folder)
-    config.checkpoint.unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     return Trained(tag, record, report)
+
+
+def default_checkpoint(config: TrainConfig, splits: data.Splits) -> Path:
+    """A file of this training's own: others in the same folder have other names."""
+    recipe = json.dumps([config.recipe(), splits.train.fingerprint()], sort_keys=True)
+    return Path("runs") / f"{config.network}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.pt"
 
 
 def load_dataset(config: TrainConfig) -> data.Dataset:

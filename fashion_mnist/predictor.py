@@ -1,7 +1,8 @@
 """A stored model as a function: images -> predictions. By OpenVINO, without torch."""
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +38,19 @@ class Predictions:
         ids: NDArray[np.int64] = self.probabilities.argmax(axis=1)
         return ids
 
+    @classmethod
+    def join(cls, parts: Sequence["Predictions"]) -> "Predictions":
+        """Predictions of one model one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        scores = [p.ood_scores for p in parts if p.ood_scores is not None]
+        known = [p.in_distribution for p in parts if p.in_distribution is not None]
+        return cls(
+            np.concatenate([p.probabilities for p in parts]),
+            np.concatenate(scores) if scores else None,
+            np.concatenate(known) if known else None,
+        )
+
     def __len__(self) -> int:
         return len(self.probabilities)
 
@@ -49,7 +63,7 @@ class Predictions:
 
 
 class Predictor:
-    """One model, compiled for this processor. Not for use by several threads at once.
+    """One model, compiled for this processor. Threads that use it at once wait for each other.
 
     folder: see model_folder.py. threads: for inference, None for all processors this process may use.
     precision: `auto` takes bf16 where the processor has it. Raises ModelError.
@@ -61,6 +75,7 @@ class Predictor:
         self.spec = self.record.spec
         self.threads = threads or len(os.sched_getaffinity(0))
         self.precision = precision
+        self._lock = threading.Lock()
         self._compile()
 
     def _compile(self) -> None:
@@ -95,7 +110,8 @@ class Predictor:
         images: uint8 (N, H, W) or (N, H, W, 3), the model's shape; any N from 1.
         """
         images = np.ascontiguousarray(images)
-        parts = [self._run(chunk) for chunk in _chunks(images)]
+        with self._lock:
+            parts = [self._run(chunk) for chunk in _chunks(images)]
         if len(parts) == 1:
             return parts[0]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
@@ -116,7 +132,7 @@ class Predictor:
     def warm_up(self) -> None:
         """Run every chunk size once, so that no request pays for the compilation of its kernels."""
         for count in CHUNKS:
-            self._run(np.zeros((count, *self.spec.shape), np.uint8))
+            self.outputs(np.zeros((count, *self.spec.shape), np.uint8))
 
 
 def _chunks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:

@@ -51,8 +51,9 @@ def _read_idx_pair(folder: Path, stem: str) -> ImagesAndLabels:
         missing = "images" if images_path is None else "labels"
         raise DataError(f"{folder}: the {missing} file of the {stem} set is missing")
     images, labels = read_idx(images_path), read_idx(labels_path)
-    if images.ndim not in (3, 4):
-        raise DataError(f"{images_path}: {images.ndim} dimensions, expected 3 (n, height, width)")
+    if images.ndim != 3 and images.shape[3:] != (3,):
+        shape = " x ".join(map(str, images.shape))
+        raise DataError(f"{images_path}: {shape}, expected n x height x width, or that x 3")
     if labels.ndim != 1:
         raise DataError(f"{labels_path}: {labels.ndim} dimensions, expected 1")
     if len(images) != len(labels):

@@ -18,12 +18,12 @@ from fashion_mnist.data import LabelledImages
 from fashion_mnist.evaluation import Report
 from fashion_mnist.model_folder import ModelRecord
 
-matplotlib.use("Agg")  # files only; works without a display
-
 METRICS: Final = "metrics.json"
 HISTORY: Final = "history.json"
 PAGE: Final = "index.html"
 MISTAKES: Final = 36
+CELLS_WITH_TEXT: Final = 40
+"""Classes up to which the confusion matrix has numbers; beyond, colours alone are readable."""
 
 
 def write_report(
@@ -85,18 +85,18 @@ def plot_confusion(report: Report) -> Figure:
     """The confusion matrix: counts, coloured by the share of the row."""
     counts = np.array(report.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 2.5 + 0.5 * len(counts)
+    side = 2.5 + 0.5 * min(len(counts), CELLS_WITH_TEXT)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true class")
     names = list(report.per_class)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title(f"accuracy {report.accuracy:.2%} on {report.n:,} images")
     for (row, column), count in np.ndenumerate(counts):
-        if count:
+        if count and len(counts) <= CELLS_WITH_TEXT:
             shade = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
     return figure

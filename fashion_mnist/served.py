@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fashion_mnist import answers, model_folder, pixels, wire
 from fashion_mnist.config import ServeConfig
 from fashion_mnist.errors import ModelError
-from fashion_mnist.predictor import Predictor
+from fashion_mnist.predictor import Predictions, Predictor
 from fashion_mnist.store import ChosenModel
 
 
@@ -16,7 +16,7 @@ class ServedModel:
     """A chosen model, compiled and warm.
 
     name: as answers give it. example: one real image of the model's, uint8 (1, H, W[, 3]), for the
-    documentation and to warm up with. Raises ModelError.
+    documentation and to warm up with; example_prediction: its own. Raises ModelError.
     """
 
     def __init__(self, chosen: ChosenModel, config: ServeConfig) -> None:
@@ -29,6 +29,7 @@ class ServedModel:
         except OSError as error:
             raise ModelError(f"{path}: not readable ({error.strerror})") from error
         self.predictor.warm_up()
+        self.example_prediction = self.predictor.predict(self.example)
 
     def describe(self, config: ServeConfig) -> dict[str, Any]:
         """The answer of GET /model."""
@@ -49,9 +50,6 @@ class ServedModel:
             "answers": {
                 "top": True,
                 "in_distribution": record.ood_threshold is not None,
-                "coverage": False,
-                "reject": False,
-                "include": [],
             },
             "limits": {
                 "body_bytes": config.max_body_bytes,
@@ -62,12 +60,12 @@ class ServedModel:
             "content_types": list(wire.CONTENT_TYPES),
         }
 
-    def answer(self, items: list[wire.Item]) -> list[bytes]:
-        """Answer a batch of requests together: one body for each, in order."""
-        predictions = self.predictor.predict(np.concatenate([item.images for item in items]))
-        bodies, start = [], 0
-        for item in items:
-            end = start + len(item.images)
-            bodies.append(answers.write_answer(predictions[start:end], item, self.spec, self.name))
-            start = end
-        return bodies
+    def predict(self, items: list[NDArray[np.uint8]]) -> list[Predictions]:
+        """Classify a batch of items together; each is uint8 (n, H, W[, 3]), the answers are in order."""
+        predictions = self.predictor.predict(np.concatenate(items))
+        ends = np.cumsum([len(item) for item in items]).tolist()
+        return [predictions[end - len(item) : end] for item, end in zip(items, ends, strict=True)]
+
+    def write_answer(self, predictions: Predictions, item: wire.Item) -> bytes:
+        """The body for one request's predictions."""
+        return answers.write_answer(predictions, item, self.spec, self.name)

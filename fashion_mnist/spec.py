@@ -16,6 +16,20 @@ FASHION_MNIST_CLASSES = (
 )
 
 
+def find_name_problem(classes: tuple[str, ...]) -> str | None:
+    """What is wrong with these names of classes, as a clause, or None.
+
+    They are keys of JSON objects, words of tables and labels of plots.
+    """
+    if len(classes) < 2:
+        return f"{len(classes)} classes, at least 2 are needed"
+    for name in classes:
+        if not name.isprintable() or not name.strip():
+            return f"the class name {name!r} is empty or not printable"
+    twice = next((name for name in classes if classes.count(name) > 1), None)
+    return None if twice is None else f"the class name {twice!r} stands twice"
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """Classes and image shape of one model; they belong to the model, never to the code.

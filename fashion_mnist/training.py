@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -63,7 +64,8 @@ class ImageDataset(TorchDataset[tuple[Tensor, int]]):
     """Labelled images as a PyTorch Dataset: item i is (uint8 (H, W[, C]), class index)."""
 
     def __init__(self, data: LabelledImages) -> None:
-        self.images = torch.from_numpy(data.images.copy())
+        # torch takes arrays that it could write to; those of an IDX file are not
+        self.images = torch.from_numpy(np.require(data.images, requirements="W"))
         self.labels = data.labels
 
     def __len__(self) -> int:
@@ -106,12 +108,24 @@ def fit(
     images, labels = torch.from_numpy(data.train.images), torch.from_numpy(data.train.labels)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = steps_an_epoch(len(labels), config.batch_size)
-    state = TrainingState(network, config, steps, data.train.fingerprint())
+    state = TrainingState(
+        network,
+        config,
+        steps,
+        {
+            "train": data.train.fingerprint(),
+            "choose": data.choose.fingerprint(),
+            "precision": "bf16" if bf16 else "fp32",
+        },
+    )
     if checkpoint is not None and config.resume:
         state.load(checkpoint)
     ended = "finished"
     try:
         while len(state.records) < config.epochs:
+            if config.patience is not None and state.epochs_without_gain() >= config.patience:
+                ended = "early"
+                break
             start = time.monotonic()
             progress = _train_epoch(state, images, labels, config, bf16, on_progress)
             choose_loss, choose_accuracy = measure(state.average.module, data.choose, bf16=bf16)
@@ -121,9 +135,6 @@ def fit(
             if checkpoint is not None:
                 state.save(checkpoint)
             on_progress(replace(progress, choose_accuracy=choose_accuracy))
-            if config.patience is not None and len(state.records) - state.best_epoch >= config.patience:
-                ended = "early"
-                break
     except KeyboardInterrupt:
         if not state.records:
             raise

@@ -34,12 +34,12 @@ class EpochRecord:
 class TrainingState:
     """Network, average of its weights, optimiser, schedule, and what the finished epochs were.
 
-    steps: of an epoch. fingerprint: of the training images. The average's weights at the epoch with the
-    best choosing accuracy (the later one of two equals) are `best_weights`.
+    steps: of an epoch. origin: what besides the configuration has to be the same for a resumption.
+    best_weights: the average's at the epoch with the best choosing accuracy, the later one of equals.
     """
 
-    def __init__(self, network: nn.Module, config: TrainConfig, steps: int, fingerprint: str) -> None:
-        self.identity = {**config.recipe(), "data": fingerprint}
+    def __init__(self, network: nn.Module, config: TrainConfig, steps: int, origin: dict[str, str]) -> None:
+        self.identity = {**config.recipe(), **origin}
         self.network = network
         self.average = AveragedModel(
             network, multi_avg_fn=_moving_average(config.average_decay), use_buffers=True
@@ -88,12 +88,17 @@ class TrainingState:
             self.best_epoch = epoch
             self.best_weights = {k: v.clone() for k, v in self.average.module.state_dict().items()}
 
+    def epochs_without_gain(self) -> int:
+        """Epochs since the choosing accuracy last rose; an equal one is no gain."""
+        accuracies = [record.choose_accuracy for record in self.records]
+        return len(accuracies) - 1 - accuracies.index(max(accuracies)) if accuracies else 0
+
     def save(self, path: Path) -> None:
         """Write a checkpoint; it replaces the one before only when it is complete on disk.
 
         A disk that is full costs the checkpoint, not the training: the one before stays.
         """
-        partial = path.with_suffix(".part")
+        partial = path.with_name(f"{path.name}.part")
         content = {
             "identity": self.identity,
             "network": self.network.state_dict(),

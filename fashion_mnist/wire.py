@@ -44,7 +44,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Item:
-    """One request in a batch: images uint8 (n, H, W[, 3]), and what it asks for.
+    """One request: images uint8 (n, H, W[, 3]), and what it asks for.
 
     single: answer with one object, not a list. top: only so many probabilities.
     """
@@ -54,27 +54,19 @@ class Item:
     top: int | None = None
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the query of a request asks for."""
-
-    top: int | None = None
-
-
-def read_query(query: Mapping[str, str], spec: ModelSpec) -> Options:
-    """Check the query parameters. Raises InputError: unknown_parameter, bad_parameter."""
+def read_query(query: Mapping[str, str], spec: ModelSpec) -> int | None:
+    """The parameter `top`, or None. Raises InputError: unknown_parameter, bad_parameter."""
     for name in query:
         if name != "top":
-            raise InputError("unknown_parameter", f"unknown parameter {name!r}; known is `top`")
+            raise InputError("unknown_parameter", f"unknown parameter {name[:40]!r}; known is `top`")
     if "top" not in query:
-        return Options()
+        return None
     text, most = query["top"], len(spec.classes)
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
         raise InputError(
-            "bad_parameter",
-            f"top is {text[:40]!r}, expected the number of classes wanted, 1..{most}",
+            "bad_parameter", f"top is {text[:40]!r}, expected the number of classes wanted, 1..{most}"
         )
-    return Options(top=int(text))
+    return int(text)
 
 
 def media_type(content_type: str | None) -> str:
@@ -197,41 +189,39 @@ def read_npy(body: bytes) -> NDArray[np.uint8]:
     return values.reshape(shape, order="F" if fortran else "C")
 
 
-async def read_multipart(
-    headers: Headers, body: bytes, spec: ModelSpec, limits: Limits
-) -> tuple[NDArray[np.uint8], bool]:
-    """One or more file fields, each a picture, in the order of the form; other fields are passed over."""
+async def read_multipart(headers: Headers, body: bytes, limits: Limits) -> list[bytes]:
+    """The files of a form, in its order; other fields are passed over."""
 
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
         yield b""
 
+    most = limits.images
     parser = MultiPartParser(
-        headers,
-        stream(),
-        max_files=limits.images,
-        max_fields=limits.images,
-        max_part_size=limits.body_bytes,
+        headers, stream(), max_files=most, max_fields=most, max_part_size=limits.body_bytes
     )
     try:
         form = await parser.parse()
     except (MultiPartException, MultipartParseError, KeyError, ValueError) as error:
         message = getattr(error, "message", str(error))
         if message.startswith("Too many"):
-            raise InputError(
-                "too_many_parts", f"{message} At most {limits.images} pictures are accepted."
-            ) from error
+            raise InputError("too_many_parts", f"{message} At most {most} pictures are accepted.") from error
         raise InputError("broken_form", f"the multipart body cannot be parsed: {message}") from error
     try:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         if not files:
             raise InputError("missing_pixels", "the form has no file; add a field with a picture")
-        images = np.empty((len(files), *spec.shape), np.uint8)
-        for index, file in enumerate(files):
-            try:
-                images[index] = pixels.read_picture(await file.read(), spec, limits.pixels)
-            except InputError as error:
-                raise (error.at(index) if len(files) > 1 else error) from None
+        return [await file.read() for file in files]
     finally:
         await form.close()
+
+
+def read_pictures(files: list[bytes], spec: ModelSpec, limits: Limits) -> tuple[NDArray[np.uint8], bool]:
+    """Images uint8 (n, H, W[, 3]) of picture files, and whether it is a single one."""
+    images = np.empty((len(files), *spec.shape), np.uint8)
+    for index, file in enumerate(files):
+        try:
+            images[index] = pixels.read_picture(file, spec, limits.pixels)
+        except InputError as error:
+            raise (error.at(index) if len(files) > 1 else error) from None
     return images, len(files) == 1

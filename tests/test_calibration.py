@@ -60,10 +60,19 @@ def test_no_other_temperature_has_a_lower_loss(
         assert negative_log_likelihood(softmax(logits * 3, fitted * factor), labels) > best
 
 
-def test_the_temperature_stays_in_its_bounds() -> None:
+def test_a_few_images_that_are_all_right_do_not_make_certainty() -> None:
     logits, labels = np.eye(4) * 5, np.arange(4)
-    assert fit_temperature(logits, labels) == pytest.approx(0.05)
+    confidence = softmax(logits, fit_temperature(logits, labels)).max(axis=1)
+    assert confidence == pytest.approx(np.full(4, 1 - 1 / 5 * 3 / 4))  # one imagined image of any class
+
+
+def test_always_wrong_answers_become_as_unsure_as_the_bound_allows() -> None:
+    logits, labels = np.eye(4) * 5, np.arange(4)
     assert fit_temperature(logits, (labels + 1) % 4) == pytest.approx(20.0)
+
+
+def test_logits_that_say_nothing_keep_their_temperature() -> None:
+    assert fit_temperature(np.zeros((5, 3)), np.zeros(5, np.int64)) == 1.0
 
 
 def test_a_temperature_lowers_the_loss_of_the_bundled_network(bundled: Predictor, sample: Dataset) -> None:

@@ -123,7 +123,7 @@ def test_colour_folders_of_any_classes_train_and_answer(tmp_path: Path) -> None:
             Image.fromarray(image).save(tmp_path / "pictures" / name / f"{index}.png")
     config = TrainConfig(
         data=str(tmp_path / "pictures"), color=True, input_size=16, epochs=4, batch_size=16,
-        output=tmp_path / "model",
+        output=tmp_path / "model", checkpoint=tmp_path / "checkpoint.pt",
     )  # fmt: skip
     trained = train(config)
     assert trained.record.classes == ("blue", "green", "red")

@@ -55,11 +55,9 @@ def test_the_python_example_runs(service: Server) -> None:
     (example,) = [text for kind, text in BLOCKS if kind == "python"]
     example = example.replace("http://localhost:3000", service.url)
     out = run([sys.executable, "-c", example])
-    assert out.splitlines() == ["Ankle boot", "True", "1000"] or out.splitlines() == [
-        "Ankle boot",
-        "False",
-        "1000",
-    ]
+    first, blank_is_known, count = out.splitlines()
+    assert (first, count) == ("Ankle boot", "1000")
+    assert blank_is_known in ("True", "False")
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(".venv/bin/fashion-mnist")])

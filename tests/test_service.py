@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import socket
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -359,9 +360,9 @@ def test_limits_answer_413_408_and_503(start_service: StartService) -> None:
         with socket.create_connection((address.hostname, address.port or 0)) as slow:
             head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 99"
             slow.sendall(f"{head}\r\n\r\nx".encode())
-            busy = post(client, "image/png", PNG)
-            while busy.status_code == 200:  # until the service has read the slow one's header
-                busy = post(client, "image/png", PNG)
+            # until the service has read the slow one's header
+            tries = (post(client, "image/png", PNG) for _ in range(500))
+            busy = next(answer for answer in tries if answer.status_code != 200)
             assert_error(busy, 503, "overloaded")
             assert int(busy.headers["retry-after"]) >= 1
             answer = b""
@@ -382,3 +383,48 @@ def test_a_stored_model_is_served_and_named(
         answer = httpx.post(f"{server.url}/predict", json={"pixels": FLAT}).json()
         assert answer["model"] == trained[1].name
         assert "its folder was asked for" in server.log
+
+
+def test_answers_are_right_while_the_documentation_is_read(service: Server) -> None:
+    async def run() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as http:
+            calls = [
+                http.get("/docs.json") if i % 4 == 0 else http.post("/predict", json={"pixels": FLAT})
+                for i in range(200)
+            ]
+            return await asyncio.gather(*calls)
+
+    answers = asyncio.run(run())
+    assert {a.status_code for a in answers} == {200}
+    assert len({a.text for i, a in enumerate(answers) if i % 4 == 0}) == 1
+    assert {a.json()["class_id"] for i, a in enumerate(answers) if i % 4} == {9}
+
+
+def test_large_pictures_and_bulk_do_not_hold_up_the_others(
+    service: Server, test_images: NDArray[np.uint8]
+) -> None:
+    large = Image.new("LA", (6000, 6000), (200, 90))
+    file = io.BytesIO()
+    large.save(file, "PNG")
+
+    async def run() -> tuple[list[httpx.Response], list[float]]:
+        async with httpx.AsyncClient(base_url=service.url, timeout=60) as http:
+            form = [("image", file.getvalue())] * 4
+            body = npy(np.concatenate([test_images] * 3))
+            slow = [
+                asyncio.create_task(http.post("/predict", files=form)),
+                asyncio.create_task(
+                    http.post("/predict", content=body, headers={"Content-Type": "application/x-npy"})
+                ),
+            ]
+            waited = []
+            while not all(task.done() for task in slow):
+                start = time.perf_counter()
+                assert (await http.get("/livez")).status_code == 200
+                waited.append(time.perf_counter() - start)
+            return await asyncio.gather(*slow), waited
+
+    answers, waited = asyncio.run(run())
+    assert [len(a.json()["predictions"]) for a in answers] == [4, 3000]
+    assert len(waited) > 20
+    assert sorted(waited)[len(waited) // 2] < 0.1
