@@ -47,8 +47,8 @@ Classifies pictures of {shape} pixels, uint8, 0 is background, into {len(record.
 {images["calibrate"]:,} to calibrate, {images["test"]:,} to test |
 
 Temperature {record.temperature:.4f} and the out-of-distribution threshold {record.ood_threshold:.4f},
-which refuses 1 % of known images, were fitted to the calibration images, which chose nothing. `model.json` holds the whole configuration,
-the fingerprints of the data and the checksums of the files.
+which refuses 1 % of known images, were fitted to the calibration images, which chose nothing.
+`model.json` holds the whole configuration, the fingerprints of the data and the checksums of the files.
 
 ## Limits
 It has seen pictures like its training images and no others: for Fashion-MNIST these are centred, gray,

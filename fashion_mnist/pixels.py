@@ -4,6 +4,7 @@
 benchmarks, so that a picture means the same to all of them.
 """
 
+import contextlib
 import io
 from typing import Any, Final
 
@@ -109,10 +110,16 @@ def _unidentified(data: bytes) -> InputError:
 
 
 def _to_spec(picture: Image.Image, spec: ModelSpec) -> NDArray[np.uint8]:
-    picture = ImageOps.exif_transpose(picture)
+    with contextlib.suppress(Exception):  # a damaged EXIF block does not cost the picture
+        picture = ImageOps.exif_transpose(picture)
     picture = _to_mode(picture, "L" if spec.channels == 1 else "RGB")
-    if picture.size != (spec.width, spec.height):
-        picture = ImageOps.pad(picture, (spec.width, spec.height), Image.Resampling.LANCZOS, color=BACKGROUND)
+    target = (spec.width, spec.height)
+    if picture.size != target:
+        scale = min(target[0] / picture.width, target[1] / picture.height)
+        # at least one pixel: a sliver is a line, not nothing
+        inner = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        picture = picture.resize(inner, Image.Resampling.LANCZOS)
+        picture = ImageOps.pad(picture, target, color=BACKGROUND) if inner != target else picture
     return np.asarray(picture, np.uint8)
 
 
@@ -222,7 +229,9 @@ def _wrong_shape(shape: tuple[int, ...], spec: ModelSpec, index: int | None) -> 
 
 def _to_uint8(pixels: NDArray[Any], index: int | None) -> NDArray[np.uint8]:
     """Numbers (pixels,) to uint8, or the error for the first one that is none of 0..255."""
-    if pixels.dtype.kind not in "iuf":
+    if pixels.dtype.kind != "O" and pixels.dtype.kind not in "iuf":
+        raise InputError("wrong_pixel_type", f"the pixels are {pixels.dtype}, expected numbers 0..255", index)
+    if pixels.dtype.kind == "O":
         raise InputError("pixel_out_of_range", "a pixel is beyond 64 bits, expected 0..255", index)
     outside = ~((pixels >= 0) & (pixels <= 255))  # NaN is outside too
     if outside.any():
@@ -256,5 +265,7 @@ def _json_type(value: Any) -> str:
         type(None): "null",
         dict: "an object",
         list: "a list",
+        int: "a number",
+        float: "a number",
     }
-    return names.get(type(value), "a number")
+    return names.get(type(value), type(value).__name__)
