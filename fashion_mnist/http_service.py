@@ -103,6 +103,8 @@ class AppFactory(ServiceAppFactory):
         super().__init__(*args, **kwargs)
         self.timeout = None  # the queue has its own limit; BentoML's timer costs a task a request
         self.in_flight = 0
+        # it warns of each broken form, of which the client is told
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)
         self.decoders = anyio.CapacityLimiter(available_cpus())
 
     def __call__(self) -> Starlette:

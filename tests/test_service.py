@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 import socket
 import time
 from pathlib import Path
@@ -338,7 +339,7 @@ def test_limits_answer_413_408_and_503(start_service: StartService) -> None:
         "FASHION_MNIST_MAX_BODY_BYTES": "4000",
         "FASHION_MNIST_MAX_IMAGES": "2",
         "FASHION_MNIST_MAX_PIXELS": "1000",
-        "FASHION_MNIST_BODY_TIMEOUT_S": "0.5",
+        "FASHION_MNIST_BODY_TIMEOUT_S": "2",
         "FASHION_MNIST_MAX_IN_FLIGHT": "1",
         "FASHION_MNIST_CORS_ORIGINS": "https://example.org",
     }
@@ -355,14 +356,16 @@ def test_limits_answer_413_408_and_503(start_service: StartService) -> None:
         parts = client.post("/predict", files=[("a", PNG[:9])] * 3)
         assert_error(parts, 413, "too_many_parts")
 
+        deadline = time.monotonic() + 20
         address = urlsplit(server.url)
         assert address.hostname is not None
         with socket.create_connection((address.hostname, address.port or 0)) as slow:
             head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 99"
             slow.sendall(f"{head}\r\n\r\nx".encode())
-            # until the service has read the slow one's header
-            tries = (post(client, "image/png", PNG) for _ in range(500))
-            busy = next(answer for answer in tries if answer.status_code != 200)
+            in_progress = re.compile(r'request_in_progress{endpoint="/predict".*} 1\.0')
+            while not in_progress.search(client.get("/metrics").text):
+                assert time.monotonic() < deadline, "the slow request never arrived"
+            busy = post(client, "image/png", PNG)
             assert_error(busy, 503, "overloaded")
             assert int(busy.headers["retry-after"]) >= 1
             answer = b""
