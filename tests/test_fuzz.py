@@ -1,6 +1,7 @@
 """Damaged bodies of every kind are answered or refused, never a failure of ours. Seeded, so repeatable."""
 
 import asyncio
+import gc
 import io
 import json
 import random
@@ -91,5 +92,6 @@ def test_damaged_bodies_are_answered_or_refused(spec: ModelSpec) -> None:
                 outcomes["read"] += 1
             except InputError as error:
                 outcomes[error.code] = outcomes.get(error.code, 0) + 1
+    gc.collect()  # spooled parts of broken forms close themselves, with a warning that is expected here
     assert outcomes["read"] > 100
     assert {"broken_picture", "broken_json", "broken_form", "broken_npy"} <= set(outcomes)
