@@ -109,6 +109,7 @@ class AppFactory(ServiceAppFactory):
 
     def __call__(self) -> Starlette:
         app: Starlette = super().__call__()
+        app.router.redirect_slashes = False  # /predict/ is not found, instead of an empty redirect
         app.add_exception_handler(HTTPException, _http_exception)
         app.add_exception_handler(Exception, _internal_error)
         return app
@@ -175,7 +176,7 @@ class AppFactory(ServiceAppFactory):
         """Decode and validate a request before it can share a batch with others. Raises InputError."""
         config = self.instance.config
         limits = wire.Limits(config.max_body_bytes, config.max_images, config.max_pixels)
-        top = wire.read_query(request.query_params, spec)
+        top = wire.read_query(request.query_params.multi_items(), spec)
         kind = wire.media_type(request.headers.get("content-type"))
         body = await receive_body(request, limits.body_bytes, config.body_timeout_s)
         if kind == wire.MULTIPART:

@@ -1,7 +1,7 @@
 """HTTP requests to images. Knows nothing but the spec that it is given."""
 
 import io
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -54,18 +54,20 @@ class Item:
     top: int | None = None
 
 
-def read_query(query: Mapping[str, str], spec: ModelSpec) -> int | None:
-    """The parameter `top`, or None. Raises InputError: unknown_parameter, bad_parameter."""
-    for name in query:
+def read_query(query: Sequence[tuple[str, str]], spec: ModelSpec) -> int | None:
+    """The parameter `top`, or None, of names and values.
+
+    Raises InputError: unknown_parameter, bad_parameter (also when it stands twice).
+    """
+    for name, _ in query:
         if name != "top":
             raise InputError("unknown_parameter", f"unknown parameter {name[:40]!r}; known is `top`")
-    if "top" not in query:
+    if not query:
         return None
-    text, most = query["top"], len(spec.classes)
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        raise InputError(
-            "bad_parameter", f"top is {text[:40]!r}, expected the number of classes wanted, 1..{most}"
-        )
+    text, most = query[0][1], len(spec.classes)
+    if len(query) > 1 or not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+        came = f"{text[:40]!r}" if len(query) == 1 else f"given {len(query)} times"
+        raise InputError("bad_parameter", f"top is {came}, expected the number of classes wanted, 1..{most}")
     return int(text)
 
 

@@ -238,6 +238,7 @@ def test_top_keeps_the_most_probable_classes_in_the_models_order(client: httpx.C
         ("image/png", PNG, "?top=0", 422, "bad_parameter"),
         ("image/png", PNG, "?top=11", 422, "bad_parameter"),
         ("image/png", PNG, "?top=x", 422, "bad_parameter"),
+        ("image/png", PNG, "?top=2&top=3", 422, "bad_parameter"),
         ("image/png", PNG, "?tpo=1", 422, "unknown_parameter"),
     ],
 )
@@ -262,6 +263,7 @@ def test_json_sent_as_a_form_is_told_which_header_to_send(client: httpx.Client) 
 
 def test_other_paths_and_methods_answer_in_the_same_form(client: httpx.Client) -> None:
     assert_error(client.get("/nowhere"), 404, "not_found")
+    assert_error(client.post("/predict/", content=PNG), 404, "not_found")
     assert_error(client.get("/predict"), 405, "method_not_allowed")
     assert_error(client.post("/model"), 405, "method_not_allowed")
 

@@ -81,4 +81,4 @@ def test_a_model_without_calibration_answers_null() -> None:
 @pytest.mark.parametrize("top", ["٣", "1e1", "", "99999999999999999999", "+1"])
 def test_a_top_that_is_no_small_number_is_refused(spec: ModelSpec, top: str) -> None:
     with pytest.raises(InputError, match="top is"):
-        wire.read_query({"top": top}, spec)
+        wire.read_query([("top", top)], spec)
