@@ -9,7 +9,7 @@ import numpy as np
 from bentoml.images import Image
 from numpy.typing import NDArray
 
-from fashion_mnist import store
+from fashion_mnist import model_folder, store
 from fashion_mnist.config import read_serve_config
 from fashion_mnist.errors import FashionMnistError
 from fashion_mnist.http_service import HttpService, PredictInput, PredictOutput
@@ -21,6 +21,7 @@ logger = logging.getLogger("bentoml.service")
 try:
     config = read_serve_config()
     chosen = store.choose(config.model, store.built_with(Path(__file__).parent))
+    model_folder.read_record(chosen.folder)  # a damaged model stops the start here, not in each worker
 except FashionMnistError as error:
     sys.exit(f"fashion_mnist: {error}")
 

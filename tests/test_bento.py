@@ -1,6 +1,7 @@
 """`bentoml build` and the Bento served from the store, on an empty model store and after a training."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import BOOT, ROOT, StartService
+
+from fashion_mnist import store
 
 BIN = Path(sys.executable).parent
 
@@ -71,6 +74,22 @@ def test_a_bento_after_a_training_carries_and_serves_that_model(
         assert predict(server.url)["model"] == newer
 
 
+def serve_and_fail(home: Path, **environment: str) -> str:
+    """The standard error of a `bentoml serve` that has to stop by itself."""
+    done = subprocess.run(
+        [BIN / "bentoml", "serve", "--port", "1"],
+        cwd=ROOT,
+        env={**os.environ, "BENTOML_HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -81,15 +100,10 @@ def test_a_bento_after_a_training_carries_and_serves_that_model(
 def test_a_bad_setting_stops_the_start_with_a_sentence(
     tmp_path: Path, name: str, value: str, message: str
 ) -> None:
-    done = subprocess.run(
-        [BIN / "bentoml", "serve", "--port", "1"],
-        cwd=ROOT,
-        env={**os.environ, "BENTOML_HOME": str(tmp_path), name: value},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert message in serve_and_fail(tmp_path, **{name: value})
+
+
+def test_a_damaged_model_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
+    folder = shutil.copytree(store.BUNDLED_FOLDER, tmp_path / "model")
+    (folder / "network.onnx").write_bytes(b"damaged")
+    assert "the model is damaged" in serve_and_fail(tmp_path, FASHION_MNIST_MODEL=str(folder))
