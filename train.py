@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("train.py: interrupted; --resume goes on after the last whole epoch", file=sys.stderr)
         return 130
     console.print(trained.report.table(f"{config.network} on the test images of {config.data}"))
-    console.print(f"saved {trained.tag}; serve it with: bentoml serve", highlight=False)
+    console.print(f"saved {trained.tag}; serve it with: make serve, or bentoml serve", highlight=False)
     return 0
 
 
