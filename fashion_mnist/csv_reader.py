@@ -53,6 +53,7 @@ def read_csv(path: Path) -> ImagesAndLabels:
                 skip_blank_lines=False,
                 index_col=False,
                 encoding="utf-8-sig",
+                low_memory=False,  # else a text far down a chunk is a warning of mixed types
             ) as reader,
         ):
             # rows longer than the header lose their end with no more than this warning
@@ -85,7 +86,7 @@ def _has_header(path: Path) -> bool:
             first = next(csv.reader(file), [])
     except (*UNREADABLE, csv.Error) as error:
         raise DataError(f"{path}: not readable as CSV ({error})") from error
-    return not any(re.fullmatch(NUMBER, cell.strip()) for cell in first)
+    return bool(first) and not any(re.fullmatch(NUMBER, cell.strip()) for cell in first)
 
 
 def _checked_values(chunk: "pd.DataFrame") -> NDArray[np.int64] | None:

@@ -163,6 +163,13 @@ def split(dataset: Dataset, seed: int, limit: int | None = None) -> Splits:
             f"{dataset.name}: the test images have other classes ({', '.join(test.classes)}) "
             f"than the training images ({', '.join(rest.classes)})"
         )
+    if test.spec.shape != rest.spec.shape:
+        raise DataError(
+            f"{dataset.name}: the test images have the shape {test.spec.shape}, "
+            f"the training images {rest.spec.shape}"
+        )
+    if limit is not None and limit < len(rest.classes):
+        raise DataError(f"the limit is {limit} training images, for {len(rest.classes)} classes")
     whole = len(rest)
     rest, choose = _cut(rest, CHOOSE_SHARE, rng)
     train, calibrate = _cut(rest, CHOOSE_SHARE * whole / len(rest), rng)
@@ -178,16 +185,22 @@ def _cut(
 
     leave: so many images of each class stay in the rest at least.
     """
+    counts = np.bincount(data.labels, minlength=len(data.classes))
+    small = np.flatnonzero(counts < 1 + leave)
+    if len(small):
+        raise DataError(
+            f"class {data.classes[small[0]]!r}: too few images to train, choose, calibrate and test with; "
+            "at least 4 are needed"
+        )
+    quotas = share * counts
+    take = np.floor(quotas).astype(np.int64)
+    # the largest remainders make up for what rounding down has lost
+    missing = round(share * len(data)) - int(take.sum())
+    take[np.argsort(take - quotas, kind="stable")[:missing]] += 1
+    take = np.clip(take, 1, counts - leave)
     part = np.zeros(len(data), dtype=bool)
-    for index, name in enumerate(data.classes):
-        rows = np.flatnonzero(data.labels == index)
-        if len(rows) < 1 + leave:
-            raise DataError(
-                f"class {name!r}: too few images to train, choose, calibrate and test with; "
-                "at least 4 are needed"
-            )
-        count = min(max(1, round(share * len(rows))), len(rows) - leave)
-        part[rng.permutation(rows)[:count]] = True
+    for index, count in enumerate(take):
+        part[rng.permutation(np.flatnonzero(data.labels == index))[:count]] = True
     return data[np.flatnonzero(~part)], data[np.flatnonzero(part)]
 
 

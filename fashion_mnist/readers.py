@@ -1,6 +1,7 @@
 """File formats of labelled images: IDX, and folders of class folders. Bytes in, arrays out."""
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -79,11 +80,13 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"{path}, byte 0: {data[:2].hex()}, expected 0000, the start of an IDX file")
     if kind != IDX_UBYTE:
         raise DataError(f"{path}, byte 2: data type 0x{kind:02x}, expected 0x08 (unsigned bytes)")
+    if not 1 <= dimensions <= 4:
+        raise DataError(f"{path}, byte 3: {dimensions} dimensions, expected 1 to 4")
     start = 4 + 4 * dimensions
     if len(data) < start:
         raise DataError(f"{path}, byte {len(data)}: the header ends early, expected {start} bytes")
     shape = struct.unpack(f">{dimensions}I", data[4:start])
-    size = int(np.prod(shape, dtype=np.int64))
+    size = math.prod(shape)  # of Python's integers: a damaged header can be beyond 64 bits
     if len(data) - start != size:
         raise DataError(
             f"{path}, byte {len(data)}: the file ends with {len(data) - start} values, "

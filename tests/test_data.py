@@ -150,6 +150,13 @@ def test_limit_keeps_so_many_of_the_same_training_images(numbered: LabelledImage
     assert len(data.split(dataset, 0, limit=10_000).train) == len(whole.train)
 
 
+@pytest.mark.parametrize("limit", [95, 105, 123])
+def test_limit_is_kept_where_the_classes_do_not_divide_it(sample: Dataset, limit: int) -> None:
+    train = data.split(sample, 0, limit).train
+    assert len(train) == limit
+    assert np.ptp(np.bincount(train.labels)) <= 1
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_a_class_that_is_too_small_is_named(numbered: LabelledImages, count: int) -> None:
     dresses = np.flatnonzero(numbered.labels == 3)

@@ -18,7 +18,7 @@ from fashion_mnist.readers import read_idx_folder
 
 @dataclass
 class Mirror:
-    """A web server of the files in a folder; `requests` are the paths it was asked for."""
+    """A web server of the files in a folder; `requests` are the paths it was asked for, each time."""
 
     folder: Path
     requests: list[str] = field(default_factory=list)
@@ -30,9 +30,11 @@ class _Handler(SimpleHTTPRequestHandler):
         self.mirror = mirror
         super().__init__(*arguments, directory=str(mirror.folder), **keywords)  # type: ignore[arg-type]
 
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        self.mirror.requests.append(self.path)
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
-        if self.path not in self.mirror.requests:
-            self.mirror.requests.append(self.path)
+        """Keep quiet."""
 
 
 @pytest.fixture
@@ -61,6 +63,7 @@ def test_the_data_are_fetched_once_and_damaged_files_again(mirror: Mirror, tmp_p
     target = tmp_path / "new" / "data"
     download_fashion_mnist(target, mirror.url)
     assert sorted(path.name for path in target.iterdir()) == sorted(f"{n}.gz" for n in CONTENT_SHA256)
+    assert sorted(mirror.requests) == sorted(f"/{n}.gz" for n in CONTENT_SHA256)
     train, test = read_idx_folder(target)
     assert test is not None
     assert (len(train[1]), len(test[1])) == (60_000, 10_000)

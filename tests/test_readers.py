@@ -70,6 +70,8 @@ def test_plain_idx_equals_packed_idx(idx_folder: Path, sample: Dataset) -> None:
         (RAW[:6], "byte 6: the header ends early, expected 8 bytes"),
         (RAW[:-1], "byte 2007: the file ends with 1999 values, its header says 2000"),
         (RAW + b"\0", "byte 2009: the file ends with 2001 values, its header says 2000"),
+        (b"\0\0\x08\x04" + b"\0\1\0\0" * 4, "65536 x 65536"),  # more values than int64 counts
+        (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"a", "255"),  # more dimensions than numpy has
     ],
 )
 def test_a_damaged_idx_file_is_named_with_the_byte(tmp_path: Path, content: bytes, problem: str) -> None:
@@ -142,6 +144,12 @@ def test_a_bad_row_is_named(tmp_path: Path, header: list[str], bad: str, problem
 MANY = [ROW] * csv_reader.CSV_ROWS_AT_ONCE
 BAD_FILES = {
     "a row after the first chunk": ([HEADER, *MANY, ROW, ROW[:-1] + "256"], "row 4099: pixel 784 is 256"),
+    "the same without header": ([*MANY, ROW, ROW[:-1] + "256"], "row 4098: pixel 784 is 256"),
+    "text far down the first chunk": (
+        [HEADER, *MANY[:2000], ROW[:-1] + "black"],
+        "row 2002: pixel 784 is 'black', expected an integer",
+    ),
+    "a blank first line": (["", ROW, ROW], "row 1: empty"),
     "an extra column in all rows": ([HEADER, ROW + ",7", ROW + ",7"], "row 2: 786 columns"),
     "no first label": ([ROW[1:], ROW], "row 1: label is '', expected an integer"),
     "a first label of text": (["shoe" + ROW[1:], ROW], "row 1: label is 'shoe', expected an integer"),
