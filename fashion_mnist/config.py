@@ -97,7 +97,7 @@ class ServeConfig(BaseSettings):
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="of inference: auto takes bf16 where the processor has it"
     )
-    batch_size: int = Field(64, ge=1, description="requests that one batch may join")
+    batch_size: int = Field(64, ge=2, description="requests that one batch may join")
     max_latency_ms: int = Field(10_000, ge=1, description="a queued request older than this is answered 503")
     max_in_flight: int = Field(
         1024, ge=1, description="requests a worker holds at once; more are answered 503"

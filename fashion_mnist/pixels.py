@@ -18,6 +18,8 @@ from fashion_mnist.spec import ModelSpec
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 """What is decoded. Pillow knows far more; each is attack surface, so the list is short."""
 MAX_PIXELS: Final = 40_000_000
+MAX_SIDE_PX: Final = 30_000
+"""No camera makes longer sides, and resizing a line of millions of pixels holds up the process."""
 MAX_DEPTH: Final = 16
 """Nesting of a JSON array: far more than any image needs, far less than exhausts a stack."""
 BACKGROUND: Final = 0
@@ -84,6 +86,11 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise InputError("broken_picture", f"the picture is empty: {width} x {height} pixels")
+    if max(size) > MAX_SIDE_PX:
+        raise InputError(
+            "too_many_pixels",
+            f"the picture has {width} x {height} pixels, at most {MAX_SIDE_PX} a side are accepted",
+        )
     if width * height > max_pixels:
         raise InputError(
             "too_many_pixels",

@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -178,6 +179,8 @@ def read_npy(body: bytes) -> NDArray[np.uint8]:
         raise InputError("broken_npy", "the body is no .npy file; send what numpy.save writes") from error
     if dtype != np.uint8:
         raise InputError("wrong_dtype", f"the array is {dtype}, expected uint8 with 0..255")
+    if len(shape) > 8 or not all(type(length) is int and length >= 0 for length in shape):
+        raise InputError("broken_npy", "the .npy header has no possible shape; send what numpy.save writes")
     start = file.tell()
     size = 1
     for length in shape:  # Python integers: no overflow
@@ -188,7 +191,10 @@ def read_npy(body: bytes) -> NDArray[np.uint8]:
             f"the .npy file holds {len(body) - start} values, its header says {size}; send the whole file",
         )
     values = np.frombuffer(body, np.uint8, offset=start)
-    return values.reshape(shape, order="F" if fortran else "C")
+    try:
+        return values.reshape(shape, order="F" if fortran else "C")
+    except (ValueError, OverflowError) as error:  # nothing times far too much
+        raise InputError("broken_npy", f"the .npy header has no possible shape: {error}") from error
 
 
 async def read_multipart(headers: Headers, body: bytes, limits: Limits) -> list[bytes]:
@@ -198,6 +204,10 @@ async def read_multipart(headers: Headers, body: bytes, limits: Limits) -> list[
         yield body
         yield b""
 
+    _, parameters = parse_options_header(headers.get("content-type"))
+    boundary = parameters.get(b"boundary", b"")
+    if b"--" + boundary + b"--" not in body:
+        raise InputError("broken_form", "the multipart body has no closing boundary; send the whole form")
     most = limits.images
     parser = MultiPartParser(
         headers, stream(), max_files=most, max_fields=most, max_part_size=limits.body_bytes

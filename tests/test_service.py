@@ -158,6 +158,7 @@ def test_top_keeps_the_most_probable_classes_in_the_models_order(client: httpx.C
         ("application/x-npy", npy(np.array([{}], object)), "", 422, "wrong_dtype"),
         ("multipart/form-data", b"no boundary", "", 400, "broken_form"),
         ("multipart/form-data; boundary=x", b"--y\r\n", "", 400, "broken_form"),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data", "", 400, "broken_form"),
         ("application/x-www-form-urlencoded", b"pixels", "", 400, "broken_form"),
         ("application/json", b"[" * 100_000, "", 413, "too_deep"),
         ("application/json", b'{"pixels": ' + b"[" * 50 + b"]" * 50 + b"}", "", 413, "too_deep"),

@@ -78,6 +78,15 @@ def test_a_model_without_calibration_answers_null() -> None:
     assert answer["prediction"] == "b"
 
 
+@pytest.mark.parametrize("shape", [(-28, -28), (0, 10**23, 28), (1,) * 100 + (784,), (True, 28, 28)])
+def test_impossible_npy_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with pytest.raises(InputError) as raised:
+        wire.read_npy(file.getvalue() + bytes(784))
+    assert raised.value.code == "broken_npy"
+
+
 @pytest.mark.parametrize("top", ["٣", "1e1", "", "99999999999999999999", "+1"])
 def test_a_top_that_is_no_small_number_is_refused(spec: ModelSpec, top: str) -> None:
     with pytest.raises(InputError, match="top is"):
