@@ -1,6 +1,5 @@
 """Settings: of a training (flags and YAML keys) and of the service (environment variables)."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fashion_mnist.errors import ConfigError
+from fashion_mnist.provenance import available_cpus
 
 
 class TrainConfig(BaseModel):
@@ -134,11 +134,6 @@ class ServeConfig(BaseSettings):
             },
             "logging": {"access": {"enabled": self.access_log}},
         }
-
-
-def available_cpus() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def read_serve_config() -> ServeConfig:

@@ -33,9 +33,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fashion_mnist import answers, openapi, pixels, wire
 from fashion_mnist.body import receive_body
-from fashion_mnist.config import ServeConfig, available_cpus
+from fashion_mnist.config import ServeConfig
 from fashion_mnist.errors import InputError
 from fashion_mnist.predictor import Predictions
+from fashion_mnist.provenance import available_cpus
 from fashion_mnist.served import ServedModel
 from fashion_mnist.spec import ModelSpec
 

@@ -1,6 +1,5 @@
 """A stored model as a function: images -> predictions. By OpenVINO, without torch."""
 
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from fashion_mnist import model_folder
 from fashion_mnist.calibration import softmax
 from fashion_mnist.errors import ModelError
 from fashion_mnist.novelty import energy_score
+from fashion_mnist.provenance import available_cpus
 
 CHUNKS: Final = (64, 32, 16, 8, 4, 2, 1)
 """Images in one call of the network. OpenVINO compiles kernels for each batch size that it meets, which
@@ -73,7 +73,7 @@ class Predictor:
         self.folder = folder
         self.record = model_folder.read_record(folder)
         self.spec = self.record.spec
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or available_cpus()
         self.precision = precision
         self._lock = threading.Lock()
         self._compile()

@@ -22,11 +22,16 @@ def versions() -> dict[str, str]:
     return found
 
 
+def available_cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def machine() -> dict[str, object]:
     """Processor, number of processors that this process may use, system."""
     return {
         "processor": _processor(),
-        "cpus": len(os.sched_getaffinity(0)),
+        "cpus": available_cpus(),
         "system": f"{platform.system()} {platform.machine()}",
     }
 

@@ -10,9 +10,9 @@ from conftest import BOOT, ROOT, StartService
 
 PACKAGE = ROOT / "fashion_mnist"
 LAYERS = [
-    {"spec", "errors"},
+    {"spec", "errors", "provenance"},
     {"config"},
-    {"pixels", "calibration", "novelty", "provenance", "download", "model_folder", "body", "flags"},
+    {"pixels", "calibration", "novelty", "download", "model_folder", "body", "flags"},
     {"readers"},
     {"csv_reader"},
     {"data"},
