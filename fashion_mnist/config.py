@@ -36,15 +36,16 @@ class TrainConfig(BaseModel):
 
     network: str = Field("compact", description="a name from fashion_mnist/networks.py")
     epochs: int = Field(20, ge=1, description="passes over the training images")
-    batch_size: int = Field(128, ge=2, description="images a step")
-    learning_rate: float = Field(
-        0.1, gt=0, description="peak of the one-cycle schedule; scale it with the batch size"
+    batch_size: int = Field(256, ge=2, description="images a step")
+    optimizer: Literal["muon", "sgd"] = Field(
+        "muon", description="of the convolutions; everything else always learns by SGD"
     )
+    learning_rate: float = Field(0.1, gt=0, description="its peak; scale it with the batch size")
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum of SGD")
     weight_decay: float = Field(5e-4, ge=0, description="L2 penalty, not on biases and norms")
-    warmup: float = Field(0.2, ge=0, lt=1, description="share of the steps in which the rate rises")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
     average_decay: float = Field(
-        0.998, ge=0, lt=1, description="decay a step of the average of weights that is kept"
+        0.996, ge=0, lt=1, description="decay a step of the average of weights that is kept"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="0 keeps out-of-distribution scores")
     flip: bool = Field(True, description="mirror half of the images; switch off for digits, letters")

@@ -95,8 +95,9 @@ def fit(
 ) -> History:
     """Train `network` on data.train; afterwards it holds the average of its weights at the best epoch.
 
-    SGD with Nesterov momentum, a one-cycle rate, an exponential moving average of the weights. The
-    same configuration and data give the same weights on the same machine and number of threads.
+    Muon for the convolutions and SGD for the rest, or SGD for all; a rate that rises and falls; an
+    exponential moving average of the weights. The same configuration and data give the same weights on
+    the same machine and number of threads.
     checkpoint: a file written after each epoch; with config.resume the training goes on from it, and
     ends as if it had never been stopped. Ctrl-C after the first epoch ends the training early.
     Raises FashionMnistError when the loss is no longer a number, ConfigError when the checkpoint is of

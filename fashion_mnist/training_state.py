@@ -10,10 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
+from fashion_mnist import muon
 from fashion_mnist.config import TrainConfig
 from fashion_mnist.errors import ConfigError
+from fashion_mnist.muon import Muon
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ class EpochRecord:
 
 
 class TrainingState:
-    """Network, average of its weights, optimiser, schedule, and what the finished epochs were.
+    """Network, average of its weights, optimisers, their schedules, and what the finished epochs were.
 
     steps: of an epoch. origin: what besides the configuration has to be the same for a resumption.
     best_weights: the average's at the epoch with the best choosing accuracy, the later one of equals.
@@ -44,30 +47,20 @@ class TrainingState:
         self.average = AveragedModel(
             network, multi_avg_fn=_moving_average(config.average_decay), use_buffers=True
         )
-        self.optimizer = torch.optim.SGD(
-            _parameter_groups(network, config.weight_decay),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            nesterov=config.momentum > 0,
-        )
-        total = max(2, config.epochs * steps)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer,
-            max_lr=config.learning_rate,
-            total_steps=total,
-            pct_start=max(config.warmup, 1.5 / total),  # its rise has to be longer than one step
-            cycle_momentum=False,
-        )
+        self.optimizers = _optimizers(network, config)
+        shape = _rise_and_fall(config.epochs * steps, config.warmup)
+        self.schedules = [LambdaLR(optimizer, shape) for optimizer in self.optimizers]
         self.records: list[EpochRecord] = []
         self.best_epoch = 0
         self.best_weights: dict[str, Tensor] = {}
 
     def step(self, loss: Tensor) -> None:
         """Learn from one batch's loss."""
-        self.optimizer.zero_grad()
+        self.network.zero_grad()
         loss.backward()
-        self.optimizer.step()
-        self.schedule.step()
+        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
+            optimizer.step()
+            schedule.step()
         self.average.update_parameters(self.network)
 
     def finish_epoch(
@@ -79,7 +72,7 @@ class TrainingState:
         seconds: float,
     ) -> None:
         """Record an epoch, and keep the average if it is the best so far."""
-        rate = float(self.schedule.get_last_lr()[0])
+        rate = float(self.schedules[0].get_last_lr()[0])
         epoch = len(self.records) + 1
         self.records.append(
             EpochRecord(epoch, train_loss, train_accuracy, choose_loss, choose_accuracy, rate, seconds)
@@ -103,8 +96,8 @@ class TrainingState:
             "identity": self.identity,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "schedules": [schedule.state_dict() for schedule in self.schedules],
             "records": [asdict(record) for record in self.records],
             "best_epoch": self.best_epoch,
             "best_weights": self.best_weights,
@@ -140,8 +133,10 @@ class TrainingState:
                 )
         self.network.load_state_dict(content["network"])
         self.average.load_state_dict(content["average"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.schedule.load_state_dict(content["schedule"])
+        for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        for schedule, state in zip(self.schedules, content["schedules"], strict=True):
+            schedule.load_state_dict(state)
         self.records = [EpochRecord(**record) for record in content["records"]]
         self.best_epoch = content["best_epoch"]
         self.best_weights = content["best_weights"]
@@ -163,11 +158,25 @@ def _moving_average(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
     return update
 
 
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights decay; biases and the scales of norms, which are vectors, do not."""
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    return [
-        {"params": weights, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+def _rise_and_fall(steps: int, warmup: float) -> Callable[[int], float]:
+    """The rate as a share of its peak: a straight rise over `warmup` of the steps, a straight fall to 0."""
+    rise = max(1.0, warmup * steps)
+    fall = max(1.0, steps - rise)
+    return lambda step: min((step + 1) / rise, max(0.0, (steps - step) / fall))
+
+
+def _optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Those of `config.optimizer`. Of what SGD takes, weights decay; biases and scales of norms do not."""
+    kernels = [p for p in network.parameters() if config.optimizer == "muon" and muon.takes(p)]
+    taken = {id(p) for p in kernels}
+    rest = [p for p in network.parameters() if id(p) not in taken]
+    sgd = torch.optim.SGD(
+        [
+            {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+    )
+    return [sgd, Muon(kernels, lr=config.learning_rate)] if kernels else [sgd]

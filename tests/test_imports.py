@@ -17,7 +17,7 @@ LAYERS = [
     {"csv_reader"},
     {"data"},
     {"predictor"},
-    {"evaluation", "augmentation", "networks", "store", "wire"},
+    {"evaluation", "augmentation", "muon", "networks", "store", "wire"},
     {"answers"},
     {"training_state", "export", "torch_backend", "served"},
     {"training"},
@@ -31,6 +31,7 @@ TORCH_MODULES = {
     "training",
     "training_state",
     "export",
+    "muon",
     "torch_backend",
     "pipeline",
 }
