@@ -12,7 +12,7 @@ PACKAGE = ROOT / "fashion_mnist"
 LAYERS = [
     {"spec", "errors", "provenance"},
     {"config"},
-    {"pixels", "calibration", "novelty", "download", "model_folder", "body", "flags"},
+    {"pixels", "calibration", "novelty", "download", "model_folder", "body", "flags", "vision"},
     {"readers"},
     {"csv_reader"},
     {"data"},
@@ -33,6 +33,7 @@ TORCH_MODULES = {
     "export",
     "muon",
     "torch_backend",
+    "vision",
     "pipeline",
 }
 

@@ -1,0 +1,1 @@
+"""Measurements against others: training (`python -m benchmarks.training`), serving, and their reports."""

@@ -1,0 +1,184 @@
+"""Accuracy against training time: `python -m benchmarks.training`.
+
+Trains `configs/quick.yaml` and `configs/compact.yaml`, unless the model store has a model of exactly that
+recipe, and times a part of the classic recipe (see classic.py). Writes docs/training.json, .md and .png.
+A training that is stopped goes on where it was when the command is given again.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from benchmarks import classic
+from fashion_mnist import data, pipeline, provenance, store
+from fashion_mnist.config import TrainConfig
+from fashion_mnist.errors import FashionMnistError
+from fashion_mnist.flags import read_train_config
+from fashion_mnist.model_folder import read_record
+from fashion_mnist.progress import TrainingBar
+from fashion_mnist.report import read_history
+
+CONFIGS: Final = (Path("configs/quick.yaml"), Path("configs/compact.yaml"))
+CLASSIC_STEPS: Final = 8
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, and write JSON, table and plot. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--configs", nargs="+", type=Path, default=CONFIGS, help="presets to measure")
+    parser.add_argument(
+        "--classic-steps", type=int, default=CLASSIC_STEPS, help="batches of 32 to time; 0 leaves it out"
+    )
+    parser.add_argument("--output", type=Path, default=Path("docs"), help="folder for the three files")
+    flags = parser.parse_args(arguments)
+    console = Console()
+    try:
+        rows = [measure_preset(path, console) for path in flags.configs]
+        if flags.classic_steps > 0:
+            rows.append(measure_classic(read_config(flags.configs[0]), flags.classic_steps))
+    except FashionMnistError as error:
+        print(f"benchmarks.training: {error}", file=sys.stderr)
+        return error.exit_code
+    result = {"machine": provenance.machine(), "versions": provenance.versions(), "rows": rows}
+    flags.output.mkdir(parents=True, exist_ok=True)
+    (flags.output / "training.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    (flags.output / "training.md").write_text(write_table(result), encoding="utf-8")
+    plot(rows).savefig(flags.output / "training-time.png", dpi=110)
+    console.print(write_table(result), markup=False, highlight=False)
+    return 0
+
+
+def read_config(path: Path) -> TrainConfig:
+    """A preset; a training of it that was stopped goes on."""
+    return read_train_config(["--config", str(path), "--resume"])
+
+
+def measure_preset(path: Path, console: Console) -> dict[str, Any]:
+    """Time and accuracy of a preset: each epoch on the choosing images, the end on the test images."""
+    config = read_config(path)
+    folder = find_trained(config)
+    if folder is None:
+        with TrainingBar(console) as bar:
+            trained = pipeline.train(config, bar, f"python train.py --config {path}")
+        folder = store.choose(trained.tag).folder
+    record = read_record(folder)
+    history = read_history(folder)
+    if history is None or record.metrics is None:
+        raise FashionMnistError(f"{folder}: has no history; delete this model and measure again")
+    return {
+        "name": path.stem,
+        "command": record.command,
+        "seed": config.seed,
+        "parameters": record.training["parameters"],
+        "seconds": history["seconds"],
+        "epochs": len(history["epochs"]),
+        "elapsed_s": list(accumulate(e["seconds"] for e in history["epochs"])),
+        "choose_accuracy": [e["choose_accuracy"] for e in history["epochs"]],
+        "test_accuracy": record.metrics["accuracy"],
+        "n": record.metrics["n"],
+        "part": None,
+    }
+
+
+def find_trained(config: TrainConfig) -> Path | None:
+    """The newest model in the store that was trained with exactly these settings."""
+    for model in store.list_models():
+        folder = store.choose(model.name).folder
+        if read_history(folder) and read_record(folder).config == config.recipe():
+            return folder
+    return None
+
+
+def measure_classic(config: TrainConfig, steps: int) -> dict[str, Any]:
+    """Time of the classic recipe on the images of `config`, from a part of it."""
+    splits = data.split(pipeline.load_dataset(config), config.seed)
+    run = classic.time_classic(splits.train, steps)
+    return {
+        "name": "classic",
+        "command": "python -m benchmarks.training",
+        "seed": None,
+        "parameters": run.parameters,
+        "seconds": run.whole_s,
+        "epochs": classic.EPOCHS,
+        "elapsed_s": [],
+        "choose_accuracy": [],
+        "test_accuracy": None,
+        "n": None,
+        "part": asdict(run),
+    }
+
+
+def write_table(result: dict[str, Any]) -> str:
+    """The rows as a page of Markdown."""
+    machine, versions = result["machine"], result["versions"]
+    lines = [
+        "# Accuracy against training time",
+        "",
+        (
+            "Written by `python -m benchmarks.training`; the figures are in training.json. On "
+            f"{machine['processor']}, {machine['cpus']} processors, {machine['system']}; torch "
+            f"{versions.get('torch')}. The accuracy is of the test images, as served."
+        ),
+        "",
+        "| recipe | epochs | parameters | minutes | accuracy | seed, n |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        minutes, accuracy, sample = f"{row['seconds'] / 60:,.1f}", "not measured", "-"
+        if row["test_accuracy"] is not None:
+            accuracy, sample = f"{row['test_accuracy']:.2%}", f"{row['seed']}, {row['n']:,}"
+        if row["part"]:
+            minutes += " (scaled)"
+        lines.append(
+            f"| {row['name']} | {row['epochs']} | {row['parameters']:,} | {minutes} | {accuracy} | {sample} |"
+        )
+    for row in result["rows"]:
+        if row["part"]:
+            part = row["part"]
+            lines += [
+                "",
+                (
+                    "classic is VGG16 at 3x224x224 of which only the last layer learns, "
+                    f"{classic.EPOCHS} epochs of {classic.IMAGES:,} images, eager float32. Measured were "
+                    f"{part['steps']} batches of {classic.BATCH} in {part['seconds']:.1f} s, and scaled. It "
+                    "ran without ImageNet's weights, on which the time does not depend, so it has no accuracy."
+                ),
+            ]
+    lines += ["", "![accuracy against time](training-time.png)", ""]
+    return "\n".join(lines)
+
+
+def plot(rows: list[dict[str, Any]]) -> Figure:
+    """Choosing accuracy after each epoch against time; a recipe known in part is a line at its end."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    for row in rows:
+        if row["part"]:
+            axes.axvline(
+                row["seconds"] / 60, color="gray", linestyle="--", label=f"{row['name']}: its end (scaled)"
+            )
+            continue
+        minutes = [s / 60 for s in row["elapsed_s"]]
+        (line,) = axes.plot(minutes, row["choose_accuracy"], label=f"{row['name']}: choosing images")
+        axes.plot(
+            minutes[-1], row["test_accuracy"], "*", markersize=12, color=line.get_color(),
+            label=f"{row['name']}: test images, as served",
+        )  # fmt: skip
+    axes.set(xscale="log", xlabel="minutes", ylabel="accuracy", ylim=(0.85, 0.97))
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(loc="lower right")
+    return figure
+
+
+if __name__ == "__main__":
+    sys.exit(main())

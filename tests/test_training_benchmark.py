@@ -1,0 +1,42 @@
+"""The training benchmark on a small real training."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import SAMPLE
+
+from benchmarks import classic, training
+from fashion_mnist import data
+
+
+def test_a_preset_is_trained_once_and_then_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    preset = Path("tiny.yaml")
+    preset.write_text(f"data: {SAMPLE}\nlimit: 200\nepochs: 2\n", encoding="utf-8")
+    arguments = ["--configs", str(preset), "--classic-steps", "0", "--output", "out"]
+    assert training.main(arguments) == 0
+    first = json.loads(Path("out/training.json").read_text())
+    (row,) = first["rows"]
+    assert row["name"] == "tiny"
+    assert row["epochs"] == len(row["choose_accuracy"]) == 2
+    assert 0 < row["elapsed_s"][0] < row["elapsed_s"][1] == pytest.approx(row["seconds"])
+    assert row["test_accuracy"] > 0.1
+    assert f"| tiny | 2 | 1,228,394 | {row['seconds'] / 60:.1f} |" in Path("out/training.md").read_text()
+    assert Path("out/training-time.png").read_bytes().startswith(b"\x89PNG")
+
+    assert training.main(arguments) == 0
+    assert json.loads(Path("out/training.json").read_text())["rows"] == first["rows"]
+
+
+def test_a_missing_preset_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert training.main(["--configs", "nowhere.yaml"]) != 0
+    assert "nowhere.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.full
+def test_a_part_of_the_classic_recipe_is_timed() -> None:
+    run = classic.time_classic(data.load(str(SAMPLE)).train, steps=1)
+    assert run.parameters == 134_301_514
+    assert run.trained_parameters == 40_970
+    assert run.whole_s == pytest.approx(run.seconds / 32 * 100_000)
