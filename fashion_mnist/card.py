@@ -1,11 +1,16 @@
 """The model card: a README.md in the model's folder that says what the model is and where it comes from."""
 
+from typing import Any
+
 from fashion_mnist.evaluation import Report
 from fashion_mnist.model_folder import ModelRecord
 
 
-def write_card(record: ModelRecord, report: Report) -> str:
-    """The card as Markdown, from nothing but the record and the report on the test images."""
+def write_card(record: ModelRecord, report: Report, history: dict[str, Any]) -> str:
+    """The card as Markdown, from nothing but the record, the report on the test images and the history.
+
+    history: `History.asdict()`.
+    """
     images = record.data["images"]
     shape = " x ".join(map(str, record.spec.shape))
     machine = "{processor}, {cpus} CPUs, {system}".format(**record.machine)
@@ -14,6 +19,11 @@ def write_card(record: ModelRecord, report: Report) -> str:
         f"| {name.replace('|', '/')} | {row.precision:.1%} | {row.recall:.1%} | {row.f1:.1%} "
         f"| {row.support:,} |"
         for name, row in report.per_class.items()
+    )
+    log = "\n".join(
+        "{epoch:5}  {train_loss:6.4f}  {train_accuracy:8.2%}  {choose_loss:11.4f}  {choose_accuracy:8.2%}"
+        "  {learning_rate:6.4f}  {seconds:7.1f}".format(**epoch)
+        for epoch in history["epochs"]
     )
     return f"""\
 # {record.network} on {record.data["name"]}
@@ -49,6 +59,11 @@ Classifies pictures of {shape} pixels, uint8, 0 is background, into {len(record.
 Temperature {record.temperature:.4f} and the out-of-distribution threshold {record.ood_threshold:.4f},
 which refuses 1 % of known images, were fitted to the calibration images, which chose nothing.
 `model.json` holds the whole configuration, the fingerprints of the data and the checksums of the files.
+
+```
+epoch    loss  accuracy  choose loss  accuracy    rate  seconds
+{log}
+```
 
 ## Limits
 It has seen pictures like its training images and no others: for Fashion-MNIST these are centred, gray,

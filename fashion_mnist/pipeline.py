@@ -116,7 +116,8 @@ def train(
             }
         )
         record = model_folder.write_record(folder, record)
-        (folder / model_folder.CARD).write_text(write_card(record, report), encoding="utf-8")
+        card = write_card(record, report, history.asdict())
+        (folder / model_folder.CARD).write_text(card, encoding="utf-8")
         if config.output is not None:
             shutil.copytree(folder, config.output, dirs_exist_ok=True)
         try:

@@ -76,6 +76,8 @@ def test_the_record_tells_where_the_model_comes_from(trained: tuple[Trained, Pat
     card = (trained[1] / "README.md").read_text()
     assert f"{trained[0].report.accuracy:.2%}" in card
     assert "`tests`" in card  # the command
+    log = card[card.index("epoch    loss") :].splitlines()
+    assert [line.split()[0] for line in log[1:4]] == ["1", "2", "3"]
 
 
 def test_the_graph_has_the_promised_inputs_and_outputs(trained: tuple[Trained, Path]) -> None:
