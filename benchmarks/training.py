@@ -151,7 +151,7 @@ def write_table(result: dict[str, Any]) -> str:
                     "classic is VGG16 at 3x224x224 of which only the last layer learns, "
                     f"{classic.EPOCHS} epochs of {classic.IMAGES:,} images, eager float32. Measured were "
                     f"{part['steps']} batches of {classic.BATCH} in {part['seconds']:.1f} s, and scaled. It "
-                    "ran without ImageNet's weights: its time does not depend on them, and it has no accuracy."
+                    "ran without ImageNet's weights: its time does not depend on them; it has no accuracy."
                 ),
             ]
     lines += ["", "![accuracy against time](training-time.png)", ""]
