@@ -39,8 +39,9 @@ class FashionMnist:
     # `bentoml build` packs the store's model; the bundled one is part of the package already
     model = bentoml.models.BentoModel(chosen.name) if chosen.in_store else None
 
+    config = config
+
     def __init__(self) -> None:
-        self.config = config
         self.served = ServedModel(chosen, config)
         logger.info(
             "serving %s, because %s; %s, inference threads: %d",

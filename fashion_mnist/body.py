@@ -2,21 +2,30 @@
 
 import asyncio
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from fashion_mnist.errors import InputError
 
 
-async def receive_body(request: Request, most_bytes: int, timeout_s: float) -> bytes:
-    """The whole body. Raises InputError: body_too_large (also for chunked bodies), body_timeout."""
-    announced = request.headers.get("content-length")
+async def receive_body(receive: Receive, announced: bytes | None, most_bytes: int, timeout_s: float) -> bytes:
+    """The whole body of an ASGI request. announced: its Content-Length, if it has one.
+
+    Raises InputError: body_too_large (also for chunked bodies), body_timeout; ClientDisconnect.
+    """
     if announced is not None and announced.isdigit() and int(announced) > most_bytes:
-        raise _too_large(f"{announced} bytes", most_bytes)
+        raise _too_large(f"{announced.decode()} bytes", most_bytes)
     chunks: list[bytes] = []
     size = 0
+    more = True
     try:
         async with asyncio.timeout(timeout_s):
-            async for chunk in request.stream():
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                chunk = message.get("body", b"")
+                more = message.get("more_body", False)
                 size += len(chunk)
                 if size > most_bytes:
                     raise _too_large(f"more than {most_bytes} bytes", most_bytes)

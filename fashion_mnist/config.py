@@ -1,13 +1,19 @@
 """Settings: of a training (flags and YAML keys) and of the service (environment variables)."""
 
+import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fashion_mnist.errors import ConfigError
-from fashion_mnist.provenance import available_cpus
+from fashion_mnist.processors import available_cpus
+
+CONTAINERIZED: Final = "BENTOML_CONTAINERIZED"
+"""A variable that BentoML's images set."""
+MOST_WORKERS: Final = 16
+"""Of those that are started unasked: each takes 200 MB."""
 
 
 class TrainConfig(BaseModel):
@@ -91,7 +97,12 @@ class ServeConfig(BaseSettings):
     )
     host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - as BentoML
     port: int = Field(3000, ge=1, le=65535, description="port to listen on")
-    workers: int = Field(1, ge=1, description="processes; each holds its own copy of the model")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        description="processes, each with its own copy of the model (default: one in a container, else one "
+        "a processor)",
+    )
     threads: int | None = Field(
         None, ge=1, description="inference threads a worker (default: its share of the processors)"
     )
@@ -113,15 +124,21 @@ class ServeConfig(BaseSettings):
     access_log: bool = Field(False, description="log each request")
 
     @property
+    def worker_count(self) -> int:
+        """Processes. BentoML does not replace a worker that dies in a container, so there it is one."""
+        in_container = CONTAINERIZED in os.environ
+        return self.workers or (1 if in_container else min(available_cpus(), MOST_WORKERS))
+
+    @property
     def threads_a_worker(self) -> int:
         """Inference threads of each worker."""
-        return self.threads or max(1, available_cpus() // self.workers)
+        return self.threads or max(1, available_cpus() // self.worker_count)
 
     def bentoml_settings(self) -> dict[str, Any]:
         """These settings as keywords of `@bentoml.service`."""
         origins = [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
         return {
-            "workers": self.workers,
+            "workers": self.worker_count,
             "http": {
                 "host": self.host,
                 "port": self.port,

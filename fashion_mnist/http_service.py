@@ -10,50 +10,48 @@ batching, metrics, health endpoints, CORS. What is replaced, and why:
 - `/docs.json`: it describes one content type.
 """
 
+import asyncio
 import functools
 import logging
 import re
+import sys
 import uuid
-from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Protocol
 
-import anyio
-import anyio.to_thread
+import numpy as np
 import orjson
-from _bentoml_impl.server.app import ServiceAppFactory
+from _bentoml_impl.server.app import ContextMiddleware, ServiceAppFactory
 from _bentoml_sdk import Service
 from _bentoml_sdk.io_models import IORootModel
-from bentoml.exceptions import ServiceUnavailable
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.context import server_context
+from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
+from numpy.typing import NDArray
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fashion_mnist import answers, openapi, pixels, wire
-from fashion_mnist.body import receive_body
+from fashion_mnist import openapi, wire
+from fashion_mnist.batching import BatchQueue
 from fashion_mnist.config import ServeConfig
 from fashion_mnist.errors import InputError
+from fashion_mnist.predict_endpoint import PredictEndpoint
 from fashion_mnist.predictor import Predictions
-from fashion_mnist.provenance import available_cpus
+from fashion_mnist.request_metrics import RequestMetrics
+from fashion_mnist.responses import error_response, internal_error
 from fashion_mnist.served import ServedModel
-from fashion_mnist.spec import ModelSpec
-
-logger = logging.getLogger("bentoml.service")
-
-R = TypeVar("R")
 
 PREDICT: Final = "predict"
-LEARNING_DISPATCHES: Final = 12
-"""BentoML's dispatcher runs its first 11 batches at size 1 while it learns how long they take."""
-PIECE_IMAGES: Final = 64
-"""A large request passes through the queue in pieces of so many images, one after the other: it shares the
-model with small requests, and BentoML's estimate of the time for a request stays true."""
-QUICK_BYTES: Final = 8_192
-"""Smaller bodies are decoded in the event loop, in microseconds. A small file can be a large picture, so a
-picture has to be as small in pixels too; the rest is decoded in threads, as many as there are processors."""
-RETRY_AFTER_S: Final = 1
+SWITCH_INTERVAL_S: Final = 0.0005
+"""How long the thread of the model may have to wait for Python while the event loop is busy with requests;
+5 ms by default, which is longer than a batch takes."""
 REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -103,10 +101,20 @@ class AppFactory(ServiceAppFactory):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.timeout = None  # the queue has its own limit; BentoML's timer costs a task a request
-        self.in_flight = 0
+        stock = self.dispatchers[PREDICT]
+        queue: BatchQueue[NDArray[np.uint8], Predictions] = BatchQueue(
+            max_latency_in_ms=int(stock.max_latency * 1000),
+            max_batch_size=stock.max_batch_size,
+            fallback=stock.fallback,
+            get_batch_size=lambda images: 1,  # a batch is counted in requests
+        )
+        self.dispatchers[PREDICT] = queue
+        self.model_thread = ThreadPoolExecutor(1, "model")
+        self.endpoint = PredictEndpoint(
+            lambda: self.instance.served, self.service.inner.config, queue(self.infer)
+        )
         # it warns of each broken form, of which the client is told
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
-        self.decoders = anyio.CapacityLimiter(available_cpus())
 
     def __call__(self) -> Starlette:
         app: Starlette = super().__call__()
@@ -122,13 +130,55 @@ class AppFactory(ServiceAppFactory):
 
     @property
     def routes(self) -> list[BaseRoute]:
-        return [*super().routes, Route("/model", self.model_view, methods=["GET"], name="model")]
+        others = [route for route in super().routes if getattr(route, "name", None) != PREDICT]
+        return [
+            Route(f"/{PREDICT}", self.endpoint, methods=["POST"], name=PREDICT),  # first: most asked for
+            *others,
+            Route("/model", self.model_view, methods=["GET"], name="model"),
+        ]
+
+    @property
+    def middlewares(self) -> list[Middleware]:
+        """BentoML's, with its metrics made cheap, without spans that nobody collects, or contexts."""
+        traced = BentoMLContainer.tracing.exporter_type.get() is not None
+        kept = []
+        for middleware in super().middlewares:
+            if middleware.cls is RunnerTrafficMetricsMiddleware:
+                paths = [route.path for route in self.routes if isinstance(route, Route)]
+                make: Any = RequestMetrics
+                kept.append(Middleware(make, paths=paths, **middleware.kwargs))
+            elif middleware.cls is ContextMiddleware or (
+                middleware.cls is OpenTelemetryMiddleware and not traced
+            ):
+                continue
+            else:
+                kept.append(middleware)
+        return kept
 
     async def create_instance(self, app: Starlette) -> None:
-        """Load the model, and teach the dispatcher; only then does BentoML report ready."""
+        """Load the model; only when it has answered does BentoML report ready."""
         await super().create_instance(app)
-        for _ in range(LEARNING_DISPATCHES):
-            await self.batch_infer(PREDICT, ([self.instance.served.example],), {})
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        await self.endpoint.infer(self.instance.served.example)
+
+    async def infer(self, items: Sequence[NDArray[np.uint8]]) -> Sequence[Predictions]:
+        """One batch, in the thread of the model."""
+        if self.enable_metrics:
+            self.batch_sizes.observe(len(items))
+        function = getattr(self.instance, PREDICT).local
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.model_thread, function, list(items))
+
+    @functools.cached_property
+    def batch_sizes(self) -> Any:
+        """BentoML's histogram of batch sizes, with its labels."""
+        return self.adaptive_batch_size_hist.labels(
+            runner_name=self.service.name,
+            worker_index=server_context.worker_index,
+            method_name=PREDICT,
+            service_version=server_context.bento_version,
+            service_name=server_context.bento_name,
+        )
 
     async def model_view(self, request: Request) -> Response:
         instance = self.instance
@@ -139,60 +189,6 @@ class AppFactory(ServiceAppFactory):
         instance = self.instance
         content = openapi.describe(instance.served, instance.config)
         return Response(orjson.dumps(content), media_type=wire.JSON)
-
-    async def api_endpoint(self, name: str, request: Request) -> Response:
-        """One request to /predict: body -> item -> BentoML's batching -> answer."""
-        try:
-            if self.in_flight >= self.instance.config.max_in_flight:
-                raise InputError(
-                    "overloaded", f"{self.in_flight} requests are in flight; try again in a moment"
-                )
-            self.in_flight += 1
-            try:
-                served = self.instance.served
-                item = await self.read_item(request, served.spec)
-                parts = []
-                for start in range(0, len(item.images), PIECE_IMAGES):
-                    piece = item.images[start : start + PIECE_IMAGES]
-                    parts += await self.batch_infer(name, ([piece],), {})
-                write = functools.partial(served.write_answer, Predictions.join(parts), item)
-                body = write() if len(parts) == 1 else await self.in_thread(write)
-            finally:
-                self.in_flight -= 1
-            return Response(body, media_type=wire.JSON)
-        except InputError as error:
-            return error_response(error)
-        except ServiceUnavailable:
-            waited = f"{self.instance.config.max_latency_ms / 1000:g} s"
-            return error_response(
-                InputError("overloaded", f"the request waited longer than {waited}; try again")
-            )
-        except ClientDisconnect:
-            return Response(status_code=400)  # nobody reads it
-        except Exception:
-            logger.exception("prediction failed")
-            return error_response(internal_error())
-
-    async def read_item(self, request: Request, spec: ModelSpec) -> wire.Item:
-        """Decode and validate a request before it can share a batch with others. Raises InputError."""
-        config = self.instance.config
-        limits = wire.Limits(config.max_body_bytes, config.max_images, config.max_pixels)
-        top = wire.read_query(request.query_params.multi_items(), spec)
-        kind = wire.media_type(request.headers.get("content-type"))
-        body = await receive_body(request, limits.body_bytes, config.body_timeout_s)
-        if kind == wire.MULTIPART:
-            files = await wire.read_multipart(request.headers, body, limits)
-            read = functools.partial(wire.read_pictures, files, spec, limits)
-        else:
-            read = functools.partial(wire.read_body, kind, body, spec, limits)
-            quick = len(body) <= QUICK_BYTES
-            if quick and (kind not in wire.PICTURE_TYPES or pixels.count_pixels(body) <= QUICK_BYTES):
-                return wire.Item(*read(), top)
-        return wire.Item(*await self.in_thread(read), top)
-
-    async def in_thread(self, function: Callable[[], R]) -> R:
-        """Run what takes milliseconds beside the event loop, which has to serve others."""
-        return await anyio.to_thread.run_sync(function, limiter=self.decoders)
 
 
 class RequestIds:
@@ -214,19 +210,6 @@ class RequestIds:
             await send(message)
 
         await self.app(scope, receive, send_with_id)
-
-
-def error_response(error: InputError, headers: dict[str, str] | None = None) -> Response:
-    """An error as its status and JSON; 503 says when to come back."""
-    headers = dict(headers or {})
-    if error.status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
-    return Response(answers.write_error(error), error.status, headers, wire.JSON)
-
-
-def internal_error() -> InputError:
-    """What a client may know of a failure of ours."""
-    return InputError("internal_error", "the service failed on this request; its log has the cause")
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from fashion_mnist import model_folder
 from fashion_mnist.calibration import softmax
 from fashion_mnist.errors import ModelError
 from fashion_mnist.novelty import energy_score
-from fashion_mnist.provenance import available_cpus
+from fashion_mnist.processors import available_cpus
 
 CHUNKS: Final = (64, 32, 16, 8, 4, 2, 1)
 """Images in one call of the network. OpenVINO compiles kernels for each batch size that it meets, which
@@ -90,6 +90,7 @@ class Predictor:
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # or else every process has its threads on the first processors
             "CACHE_DIR": "",
         }
         path = self.folder / model_folder.ONNX

@@ -1,12 +1,12 @@
 """Where a model comes from: versions of packages, the machine."""
 
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 import fashion_mnist
+from fashion_mnist.processors import available_cpus
 
 PACKAGES: Final = ("bentoml", "numpy", "onnx", "openvino", "pillow", "torch")
 
@@ -20,11 +20,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def available_cpus() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def machine() -> dict[str, object]:

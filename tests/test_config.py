@@ -1,6 +1,5 @@
 """Settings of the service: one variable each, and what BentoML is told."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ from pydantic import ValidationError
 
 from fashion_mnist.config import ServeConfig, TrainConfig, read_serve_config
 from fashion_mnist.errors import ConfigError
+from fashion_mnist.processors import available_cpus
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_variables_of_others_change_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_workers_share_the_processors() -> None:
-    processors = len(os.sched_getaffinity(0))
+    processors = available_cpus()
     assert ServeConfig(workers=1).threads_a_worker == processors
     assert ServeConfig(workers=2).threads_a_worker == max(1, processors // 2)
     assert ServeConfig(workers=10 * processors).threads_a_worker == 1
@@ -90,6 +90,16 @@ def test_cors_is_on_for_the_given_origins_only(text: str, origins: list[str]) ->
     assert cors["access_control_allow_origins"] == origins
     assert cors["enabled"] == bool(origins)
     assert "X-Request-ID" in cors["access_control_expose_headers"]
+
+
+def test_a_worker_a_processor_and_one_in_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BENTOML_CONTAINERIZED", raising=False)
+    processors = available_cpus()
+    assert ServeConfig().worker_count == min(16, processors)
+    assert ServeConfig().threads_a_worker == max(1, processors // 16)
+    monkeypatch.setenv("BENTOML_CONTAINERIZED", "true")
+    assert (ServeConfig().worker_count, ServeConfig().threads_a_worker) == (1, processors)
+    assert ServeConfig(workers=3).worker_count == 3
 
 
 def test_bentoml_is_told_address_workers_and_log() -> None:

@@ -5,12 +5,14 @@ import subprocess
 import sys
 
 import bentoml
+import httpx
 from _bentoml_impl.server.app import ServiceAppFactory
 from _bentoml_sdk import Service
-from bentoml._internal.marshal.dispatcher import CorkDispatcher, Optimizer
+from bentoml._internal.marshal.dispatcher import CorkDispatcher
 from conftest import BOOT, Server
+from prometheus_client.parser import text_string_to_metric_families
 
-from fashion_mnist.http_service import LEARNING_DISPATCHES
+PNG = {"Content-Type": "image/png"}
 
 
 def test_the_hooks_have_the_form_that_they_were_read_in() -> None:
@@ -19,24 +21,45 @@ def test_the_hooks_have_the_form_that_they_were_read_in() -> None:
 
     assert bentoml.__version__.startswith("1.4.")
     assert parameters(Service.to_asgi) == ["self", "is_main"]
-    assert parameters(ServiceAppFactory.api_endpoint) == ["self", "name", "request"]
-    assert parameters(ServiceAppFactory.batch_infer) == [
-        "self",
-        "name",
-        "input_args",
-        "input_kwargs",
-    ]
     assert parameters(ServiceAppFactory.create_instance) == ["self", "app"]
     assert isinstance(ServiceAppFactory.routes, property)
+    assert isinstance(ServiceAppFactory.middlewares, property)
     assert "_service_instance" in inspect.getsource(ServiceAppFactory.create_instance)
     assert "self.openapi_spec_view" in inspect.getsource(ServiceAppFactory.__call__)
+    assert parameters(CorkDispatcher.__init__)[1:3] == ["max_latency_in_ms", "max_batch_size"]
+    for name in ("_queue", "_sema", "fallback", "max_latency", "max_batch_size"):
+        assert f"self.{name}" in inspect.getsource(CorkDispatcher.__init__)
 
 
-def test_the_dispatcher_learns_in_as_many_batches_as_the_warm_up_sends() -> None:
-    source = inspect.getsource(CorkDispatcher.controller)
-    assert source.count("train_optimizer(") == 4
-    assert "N_SKIPPED_SAMPLE + 6, 1" in source
-    assert Optimizer.N_SKIPPED_SAMPLE + 6 + 1 + 1 + 1 < LEARNING_DISPATCHES
+def metric(client: httpx.Client, name: str, **labels: str) -> float:
+    """Sum of a metric's samples with these labels, as /metrics tells."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples if sample.name == name]
+    return sum(s.value for s in samples if labels.items() <= s.labels.items())
+
+
+def test_requests_are_counted_by_endpoint_and_status(client: httpx.Client) -> None:
+    def count(code: str) -> float:
+        return metric(client, "bentoml_service_request_total", endpoint="/predict", http_response_code=code)
+
+    before = count("200"), count("422")
+    assert client.post("/predict", content=BOOT.read_bytes(), headers=PNG).status_code == 200
+    assert (
+        client.post("/predict", content=b"{}", headers={"Content-Type": "application/json"}).status_code
+        == 422
+    )
+    assert (count("200"), count("422")) == (before[0] + 1, before[1] + 1)
+    assert metric(client, "bentoml_service_request_duration_seconds_count", endpoint="/predict") > 0
+    assert metric(client, "bentoml_service_adaptive_batch_size_count", method_name="predict") > 0
+    assert metric(client, "bentoml_service_request_in_progress") == 0
+
+
+def test_invented_paths_share_one_counter(client: httpx.Client) -> None:
+    before = metric(client, "bentoml_service_request_total", endpoint="other")
+    for number in range(3):
+        assert client.get(f"/invented-{number}").status_code == 404
+    assert metric(client, "bentoml_service_request_total", endpoint="other") == before + 3
+    assert "invented" not in client.get("/metrics").text
 
 
 def test_bentomls_client_sends_pixels_files_and_pictures(service: Server) -> None:

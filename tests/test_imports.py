@@ -10,18 +10,30 @@ from conftest import BOOT, ROOT, StartService
 
 PACKAGE = ROOT / "fashion_mnist"
 LAYERS = [
-    {"spec", "errors", "provenance"},
+    {"spec", "errors", "processors"},
+    {"provenance"},
     {"config"},
-    {"pixels", "calibration", "novelty", "download", "model_folder", "body", "flags", "vision"},
+    {
+        "pixels",
+        "calibration",
+        "novelty",
+        "download",
+        "model_folder",
+        "body",
+        "flags",
+        "vision",
+        "batching",
+        "request_metrics",
+    },
     {"readers"},
     {"csv_reader"},
     {"data"},
     {"predictor"},
     {"evaluation", "augmentation", "muon", "networks", "store", "wire"},
     {"answers"},
-    {"training_state", "export", "torch_backend", "served"},
+    {"training_state", "export", "torch_backend", "served", "responses"},
     {"training"},
-    {"card", "report", "progress", "openapi"},
+    {"card", "report", "progress", "openapi", "predict_endpoint"},
     {"pipeline", "http_service", "cli"},
 ]
 """A module imports only from the layers above its own line."""

@@ -1,0 +1,66 @@
+"""How many processors this process may use."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+CONTROL_GROUPS: Final = Path("/sys/fs/cgroup")
+MEMBERSHIP: Final = Path("/proc/self/cgroup")
+
+
+def available_cpus() -> int:
+    """Those of its affinity, but no more than its control groups' quota allows, and at least one.
+
+    A quota is rounded down: a thread too many is stopped for a part of every period, and all wait for it.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    return max(1, min([allowed, *map(int, read_quotas())]))
+
+
+def read_quotas(groups: Path = CONTROL_GROUPS, membership: Path = MEMBERSHIP) -> list[float]:
+    """Quotas in processors that bind this process, of versions 1 and 2 of control groups.
+
+    A container sees its own group as the root, so every group on the way there counts that is visible.
+    """
+    try:
+        lines = membership.read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux, or /proc is hidden
+        return []
+    quotas = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        names = controllers.split(",")
+        if controllers == "":
+            mounts = [groups, groups / "unified"]
+        elif "cpu" in names:
+            mounts = [groups / controllers, groups / "cpu"]
+        else:
+            continue
+        for mount in mounts:
+            for folder in _upwards(mount, path):
+                quota = _read_quota(folder)
+                if quota is not None:
+                    quotas.append(quota)
+    return quotas
+
+
+def _upwards(mount: Path, path: str) -> Iterator[Path]:
+    folder = mount / path.strip("/")
+    while folder != mount:
+        yield folder
+        folder = folder.parent
+    yield mount
+
+
+def _read_quota(folder: Path) -> float | None:
+    """Processors that a group may use, or None: no limit, or no such group."""
+    try:
+        if (folder / "cpu.max").is_file():
+            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii")
+            period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii")
+        return None if quota == "max" or int(quota) < 0 else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
