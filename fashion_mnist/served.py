@@ -1,5 +1,6 @@
 """The model that a service answers with: one object, so that it can be replaced in one assignment."""
 
+import timeit
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ class ServedModel:
     """A chosen model, compiled and warm.
 
     name: as answers give it. example: one real image of the model's, uint8 (1, H, W[, 3]), for the
-    documentation and to warm up with; example_prediction: its own. Raises ModelError.
+    documentation and to warm up with; example_prediction: its own. single_s: what it takes, warm.
+    Raises ModelError.
     """
 
     def __init__(self, chosen: ChosenModel, config: ServeConfig) -> None:
@@ -30,6 +32,7 @@ class ServedModel:
             raise ModelError(f"{path}: not readable ({error.strerror})") from error
         self.predictor.warm_up()
         self.example_prediction = self.predictor.predict(self.example)
+        self.single_s = min(timeit.repeat(lambda: self.predictor.predict(self.example), number=1, repeat=5))
 
     def describe(self, config: ServeConfig) -> dict[str, Any]:
         """The answer of GET /model."""
