@@ -31,7 +31,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fashion_mnist import answers, openapi, pixels, wire
+from fashion_mnist import answers, multipart, openapi, pixels, wire
 from fashion_mnist.body import receive_body
 from fashion_mnist.config import ServeConfig
 from fashion_mnist.errors import InputError
@@ -181,7 +181,7 @@ class AppFactory(ServiceAppFactory):
         kind = wire.media_type(request.headers.get("content-type"))
         body = await receive_body(request, limits.body_bytes, config.body_timeout_s)
         if kind == wire.MULTIPART:
-            files = await wire.read_multipart(request.headers, body, limits)
+            files = await multipart.read_files(request.headers, body, limits.images)
             read = functools.partial(wire.read_pictures, files, spec, limits)
         else:
             read = functools.partial(wire.read_body, kind, body, spec, limits)

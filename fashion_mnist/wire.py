@@ -1,7 +1,7 @@
 """HTTP requests to images. Knows nothing but the spec that it is given."""
 
 import io
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -9,10 +9,6 @@ from urllib.parse import parse_qsl
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
 from fashion_mnist import pixels
 from fashion_mnist.errors import InputError
@@ -195,37 +191,6 @@ def read_npy(body: bytes) -> NDArray[np.uint8]:
         return values.reshape(shape, order="F" if fortran else "C")
     except (ValueError, OverflowError) as error:  # nothing times far too much
         raise InputError("broken_npy", f"the .npy header has no possible shape: {error}") from error
-
-
-async def read_multipart(headers: Headers, body: bytes, limits: Limits) -> list[bytes]:
-    """The files of a form, in its order; other fields are passed over."""
-
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-        yield b""
-
-    _, parameters = parse_options_header(headers.get("content-type"))
-    boundary = parameters.get(b"boundary", b"")
-    if b"--" + boundary + b"--" not in body:
-        raise InputError("broken_form", "the multipart body has no closing boundary; send the whole form")
-    most = limits.images
-    parser = MultiPartParser(
-        headers, stream(), max_files=most, max_fields=most, max_part_size=limits.body_bytes
-    )
-    try:
-        form = await parser.parse()
-    except (MultiPartException, MultipartParseError, KeyError, ValueError) as error:
-        message = getattr(error, "message", str(error))
-        if message.startswith("Too many"):
-            raise InputError("too_many_parts", f"{message} At most {most} pictures are accepted.") from error
-        raise InputError("broken_form", f"the multipart body cannot be parsed: {message}") from error
-    try:
-        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        if not files:
-            raise InputError("missing_pixels", "the form has no file; add a field with a picture")
-        return [await file.read() for file in files]
-    finally:
-        await form.close()
 
 
 def read_pictures(files: list[bytes], spec: ModelSpec, limits: Limits) -> tuple[NDArray[np.uint8], bool]:

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "fashion_mnist"
 LAYERS = [
     {"spec", "errors", "provenance"},
     {"config"},
-    {"pixels", "calibration", "novelty", "download", "model_folder", "body", "flags"},
+    {"pixels", "calibration", "novelty", "download", "model_folder", "body", "multipart", "flags"},
     {"readers"},
     {"csv_reader"},
     {"data"},
