@@ -12,7 +12,7 @@ from rich.table import Table
 import fashion_mnist
 from fashion_mnist import answers, data, pixels, store
 from fashion_mnist.config import ServeConfig, read_serve_config
-from fashion_mnist.errors import ConfigError, DependencyError, FashionMnistError, InputError
+from fashion_mnist.errors import ConfigError, DependencyError, FashionMnistError, InputError, ModelError
 from fashion_mnist.predictor import Predictor
 from fashion_mnist.readers import PICTURE_SUFFIXES
 
@@ -97,7 +97,11 @@ def evaluate(model: str | None, source: str, output: Path | None) -> None:
 @main.command()
 def models() -> None:
     """List the models that can be served, the newest first; `*` marks the one that is served."""
-    served = store.choose(read_serve_config().model).name
+    served, problem = None, None
+    try:
+        served = store.choose(read_serve_config().model).name
+    except ModelError as error:  # the list is what helps to mend it
+        problem = error
     table = Table()
     for column in ("", "model", "network", "data", "accuracy", "size", "date"):
         right = column in ("accuracy", "size")
@@ -115,6 +119,8 @@ def models() -> None:
             "" if model.created is None else f"{model.created:%Y-%m-%d}",
         )
     Console().print(table)
+    if problem is not None:
+        raise problem
 
 
 def _open(model: str | None) -> tuple[Predictor, str]:

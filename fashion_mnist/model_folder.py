@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fashion_mnist.errors import ModelError
 from fashion_mnist.spec import ModelSpec, find_name_problem
@@ -34,8 +34,8 @@ class ModelRecord(BaseModel):
     height: int
     width: int
     channels: int
-    temperature: float | None = None
-    ood_threshold: float | None = None
+    temperature: float | None = Field(None, gt=0, allow_inf_nan=False)
+    ood_threshold: float | None = Field(None, allow_inf_nan=False)
     metrics: dict[str, Any] | None = None
     config: dict[str, Any] = {}
     data: dict[str, Any] = {}

@@ -6,6 +6,7 @@ benchmarks, so that a picture means the same to all of them.
 
 import contextlib
 import io
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -142,86 +143,116 @@ def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def to_images(values: Any, spec: ModelSpec) -> tuple[NDArray[np.uint8], bool]:
+def to_images(values: Any, spec: ModelSpec, max_images: int | None = None) -> tuple[NDArray[np.uint8], bool]:
     """Check numbers and bring them to the model's shape.
 
     values: an array or nested lists of 0..255 with the shape (pixels,), the model's (H, W[, 3]), or
     either with a leading n. Returns images uint8 (n, H, W[, 3]) and whether it was a single image.
-    Raises InputError: wrong_pixel_type, wrong_pixel_count, wrong_shape, pixel_not_integer,
-    pixels_scaled, pixel_out_of_range, empty_batch, too_deep; with the index, for a batch.
+    Numbers and lengths are checked before anything is converted. Raises InputError: wrong_pixel_type,
+    wrong_pixel_count, wrong_shape, pixel_not_integer, pixels_scaled, pixel_out_of_range, empty_batch,
+    too_deep, too_many_images; with the index, for a batch.
     """
     if isinstance(values, np.ndarray):
-        return _from_array(values, spec)
+        return _from_array(values, spec, max_images)
     if not isinstance(values, list):
         raise InputError("wrong_pixel_type", f"`pixels` is {_json_type(values)}, {_wanted(spec)}")
     if not values:
         raise InputError("empty_batch", f"`pixels` is empty, {_wanted(spec)}")
-    if not _is_batch(values, spec):
-        return _read_image(values, spec, None)[np.newaxis], True
+    shape = _first_lengths(values)
+    if not _is_batch(shape, spec):
+        return _read_image(values, shape, spec, None)[np.newaxis], True
+    _check_count(len(values), max_images)
     images = np.empty((len(values), *spec.shape), np.uint8)
     for index, item in enumerate(values):
-        images[index] = _read_image(item, spec, index)
+        images[index] = _read_image(item, shape[1:], spec, index)
     return images, False
 
 
-def _from_array(array: NDArray[Any], spec: ModelSpec) -> tuple[NDArray[np.uint8], bool]:
+def _from_array(
+    array: NDArray[Any], spec: ModelSpec, max_images: int | None
+) -> tuple[NDArray[np.uint8], bool]:
     accepted = ((spec.pixel_count,), spec.shape)
     single = array.shape in accepted
     if not single and array.shape[1:] not in accepted:
         raise _wrong_shape(array.shape, spec, None)
     if len(array) == 0:
         raise InputError("empty_batch", f"the array is empty, {_wanted(spec)}")
-    rows = array.reshape(1 if single else len(array), spec.pixel_count)
+    count = 1 if single else len(array)
+    _check_count(count, max_images)
+    rows = array.reshape(count, spec.pixel_count)
     if rows.dtype != np.uint8:
         rows = np.stack([_to_uint8(row, None if single else i) for i, row in enumerate(rows)])
     return rows.reshape(-1, *spec.shape), single
 
 
-def _is_batch(values: list[Any], spec: ModelSpec) -> bool:
-    """Whether these lists are several images, by how deep and how long their first items are.
+def _check_count(images: int, most: int | None) -> None:
+    if most is not None and images > most:
+        raise InputError(
+            "too_many_images",
+            f"{images} images in one request, at most {most} are accepted; send several requests",
+        )
+
+
+def _first_lengths(values: Any) -> tuple[int, ...]:
+    """The shape of these lists, if all were as long as the first ones; () for a number."""
+    shape: tuple[int, ...] = ()
+    while isinstance(values, list):
+        if len(shape) == MAX_DEPTH:
+            raise InputError(
+                "too_deep", f"`pixels` is nested more than {MAX_DEPTH} deep; an image is a list, or rows"
+            )
+        shape = (*shape, len(values))
+        values = values[0] if values else None
+    return shape
+
+
+def _is_batch(shape: tuple[int, ...], spec: ModelSpec) -> bool:
+    """Whether lists of this shape are several images.
 
     Of n x m numbers, the m are pixels or a row: a row is far shorter than an image.
     """
-    depth, size, first = 1, 1, values[0]
-    while isinstance(first, list) and depth <= MAX_DEPTH:
-        depth, size = depth + 1, size * len(first)
-        first = first[0] if first else None
-    if depth == len(spec.shape):
-        return size >= spec.pixel_count / 2
-    return depth > 1
+    if len(shape) == len(spec.shape):
+        return math.prod(shape[1:]) >= spec.pixel_count / 2
+    return len(shape) > 1
 
 
-def _read_image(values: Any, spec: ModelSpec, index: int | None) -> NDArray[np.uint8]:
-    """One image of lists of numbers, uint8 (H, W[, 3]). index: of the batch, for errors."""
+def _read_image(values: Any, shape: tuple[int, ...], spec: ModelSpec, index: int | None) -> NDArray[np.uint8]:
+    """One image of lists of numbers, uint8 (H, W[, 3]).
+
+    shape: of the first image, which all of a batch have. index: of the batch, for errors.
+    """
     if not isinstance(values, list):
         raise InputError("wrong_shape", f"an image is {_json_type(values)}, {_wanted(spec)}", index)
-    _check_types(values, index, depth=1 if index is None else 2)
-    try:
-        array = np.asarray(values)
-    except ValueError:
+    accepted = ((spec.pixel_count,), spec.shape)
+    found = _first_lengths(values)
+    if found not in accepted:
+        raise _wrong_shape(found, spec, index)
+    if found != shape:
         raise InputError(
-            "wrong_shape", f"the rows of an image differ in length, {_wanted(spec)}", index
-        ) from None
-    if array.shape not in ((spec.pixel_count,), spec.shape):
-        raise _wrong_shape(array.shape, spec, index)
-    return _to_uint8(array.reshape(-1), index).reshape(spec.shape)
-
-
-def _check_types(values: list[Any], index: int | None, depth: int) -> None:
-    """Raise for the first leaf that is no number. bool is refused: numpy would take it for one."""
-    if depth > MAX_DEPTH:
-        raise InputError(
-            "too_deep", f"`pixels` is nested more than {MAX_DEPTH} deep; an image is a list, or rows"
+            "wrong_shape",
+            f"an image is {_by(found)}, the first one of the batch {_by(shape)}; send all in one form",
+            index,
         )
-    if set(map(type, values)) <= {int, float}:
-        return
-    for value in values:
-        if isinstance(value, list):
-            _check_types(value, index, depth + 1)
-        elif type(value) not in (int, float):
-            raise InputError(
-                "wrong_pixel_type", f"a pixel is {_json_type(value)}, expected a number 0..255", index
-            )
+    _check_numbers(values, shape, spec, index)
+    return _to_uint8(np.asarray(values).reshape(-1), index).reshape(spec.shape)
+
+
+def _check_numbers(values: list[Any], shape: tuple[int, ...], spec: ModelSpec, index: int | None) -> None:
+    """Raise for the first list that is not as long as `shape` says, or leaf that is no number.
+
+    bool is refused: numpy would take it for one.
+    """
+    if len(values) != shape[0]:
+        raise InputError("wrong_shape", f"the rows of an image differ in length, {_wanted(spec)}", index)
+    of_rows = len(shape) > 1
+    kinds = {list} if of_rows else {int, float}
+    if not set(map(type, values)) <= kinds:
+        bad = next(value for value in values if type(value) not in kinds)
+        wanted = "a row" if of_rows else "a number 0..255"
+        raise InputError("wrong_pixel_type", f"a pixel is {_json_type(bad)}, expected {wanted}", index)
+    if of_rows:
+        for row in values:
+            _check_numbers(row, shape[1:], spec, index)
 
 
 def _wrong_shape(shape: tuple[int, ...], spec: ModelSpec, index: int | None) -> InputError:

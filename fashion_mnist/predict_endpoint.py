@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from fashion_mnist import pixels, wire
+from fashion_mnist import multipart, pixels, wire
 from fashion_mnist.body import receive_body
 from fashion_mnist.config import ServeConfig
 from fashion_mnist.errors import InputError
@@ -103,7 +103,7 @@ class PredictEndpoint:
             receive, headers.get(b"content-length"), self.limits.body_bytes, self.config.body_timeout_s
         )
         if kind == wire.MULTIPART:
-            files = await wire.read_multipart(Headers(scope=scope), body, self.limits)
+            files = await multipart.read_files(Headers(scope=scope), body, self.limits.images)
             read = functools.partial(wire.read_pictures, files, spec, self.limits)
             return wire.Item(*await self.in_thread(read), top)
         read = functools.partial(wire.read_body, kind, body, spec, self.limits)

@@ -97,8 +97,19 @@ class Predictor:
         try:
             compiled = core.compile_model(path, "CPU", settings)
             self._request = compiled.create_infer_request()
+            ports = (
+                (compiled.input("images"), self.spec.shape),
+                (compiled.output("logits"), (len(self.spec.classes),)),
+            )
         except RuntimeError as error:
             raise ModelError(f"{path}: OpenVINO cannot compile it: {error}") from error
+        for port, lengths in ports:
+            found, expected = port.get_partial_shape(), openvino.PartialShape([-1, *lengths])
+            if found != expected:
+                raise ModelError(
+                    f"{path}: its {port.any_name} are {found}, by {model_folder.RECORD} {expected}; "
+                    "the model is damaged, fetch or train it again"
+                )
 
     def _run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Logits (n, K) and features (n, D) of a number of images that is in CHUNKS."""

@@ -2,13 +2,13 @@
 
 import shutil
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import bentoml
 import yaml
-from bentoml.exceptions import BentoMLException, NotFound
+from bentoml._internal.configuration.containers import BentoMLContainer
 
 from fashion_mnist import model_folder
 from fashion_mnist.errors import ModelError
@@ -41,7 +41,10 @@ class StoredModel:
 
 
 def save(folder: Path) -> str:
-    """Copy a finished model folder into the store; returns its tag."""
+    """Copy a finished model folder into the store; returns its tag.
+
+    Raises ModelError when the model is saved, but another that is damaged keeps it from being the latest.
+    """
     record = model_folder.read_record(folder)
     metrics = record.metrics or {}
     metadata = {
@@ -54,8 +57,13 @@ def save(folder: Path) -> str:
         "seed": record.config.get("seed"),
     }
     labels = {"network": record.network, "dataset": _label(str(record.data.get("name", "unknown")))}
-    with bentoml.models.create(NAME, labels=labels, metadata=metadata) as model:
-        shutil.copytree(folder, model.path, dirs_exist_ok=True)
+    try:
+        with bentoml.models.create(NAME, labels=labels, metadata=metadata) as model:
+            shutil.copytree(folder, model.path, dirs_exist_ok=True)
+    except Exception as error:
+        if (damage := _find_damage(NAME)) is None:
+            raise
+        raise ModelError(f"{damage}. {model.tag} is saved, but not as the latest") from error
     return str(model.tag)
 
 
@@ -75,11 +83,20 @@ def choose(choice: str | None, built_with: str | None = None) -> ChosenModel:
         if latest is None:
             return ChosenModel(BUNDLED, BUNDLED_FOLDER, f"the store has no {NAME} model")
         return ChosenModel(str(latest.tag), Path(latest.path), "it is the latest in the store", True)
-    folder = Path(choice).expanduser()
-    if (folder / model_folder.RECORD).is_file():
+    folder = _as_folder(choice)
+    if folder is not None:
         return ChosenModel(folder.resolve().name, folder, "its folder was asked for")
     model = _get(choice)
     return ChosenModel(str(model.tag), Path(model.path), "its tag was asked for", True)
+
+
+def _as_folder(choice: str) -> Path | None:
+    """The model folder that this is the path of, or None."""
+    try:
+        folder = Path(choice).expanduser()
+        return folder if (folder / model_folder.RECORD).is_file() else None
+    except (OSError, RuntimeError):  # far too long a name; no such user's home
+        return None
 
 
 def built_with(sources: Path) -> str | None:
@@ -96,15 +113,22 @@ def built_with(sources: Path) -> str | None:
 
 
 def list_models() -> list[StoredModel]:
-    """All that can be served: the store's, newest first, and the bundled one."""
-    rows = [_stored_model(str(m.tag), Path(m.path), m.creation_time) for m in _stored()]
+    """All that can be served: the store's, newest first, and the bundled one.
+
+    Damaged ones are listed too, and first, so that their owner sees and can delete them.
+    """
+    rows = []
+    for tag, folder in _folders().items():
+        damaged = StoredModel(tag, "damaged", "unknown", None, 0, None)
+        rows.append(damaged if _problem(tag) else _stored_model(tag, folder, _get(tag).creation_time))
+    rows.sort(key=lambda model: model.created or datetime.max.replace(tzinfo=UTC), reverse=True)
     return [*rows, _stored_model(BUNDLED, BUNDLED_FOLDER, None)]
 
 
 def _stored_model(name: str, folder: Path, created: datetime | None) -> StoredModel:
     try:
         record = model_folder.read_record(folder)
-    except ModelError:  # listed all the same, so that its owner sees and can delete it
+    except ModelError:
         return StoredModel(name, "damaged", "unknown", None, 0, created)
     if created is None and record.created:
         created = datetime.fromisoformat(record.created)
@@ -118,30 +142,47 @@ def _stored_model(name: str, folder: Path, created: datetime | None) -> StoredMo
     )
 
 
-def _stored() -> list[bentoml.Model]:
-    """The store's models of ours, newest first."""
-    try:
-        found = bentoml.models.list(NAME)
-    except NotFound:  # what BentoML raises for a name that it has no model of
-        return []
-    return sorted(found, key=lambda m: m.creation_time, reverse=True)
+def _folders() -> dict[str, Path]:
+    """Tag and folder of each of our models in the store, readable or not."""
+    home = Path(BentoMLContainer.model_store_dir.get()) / NAME
+    return {f"{NAME}:{p.name}": p for p in home.iterdir() if p.is_dir()} if home.is_dir() else {}
 
 
 def _get(tag: str) -> bentoml.Model:
     try:
         return bentoml.models.get(tag)
-    except (BentoMLException, ValueError) as error:
-        known = ", ".join(str(m.tag) for m in _stored()) or "none"
+    except Exception as error:
+        if damage := _find_damage(tag):
+            raise ModelError(damage) from error
+        known = ", ".join(_folders()) or "none"
         raise ModelError(
-            f"{tag}: neither a model folder nor a tag in the store (it has {known}) nor `{BUNDLED}`"
+            f"{tag[:100]}: neither a model folder nor a tag in the store (it has {known}) nor `{BUNDLED}`"
         ) from error
 
 
 def _latest() -> bentoml.Model | None:
+    return _get(f"{NAME}:latest") if _folders() else None
+
+
+def _find_damage(tag: str) -> str | None:
+    """What is wrong with a model of ours that this tag, or its beginning, means; None if nothing is."""
+    start = tag.removesuffix(":latest")
+    for name, folder in _folders().items():
+        if name.startswith(start) and (problem := _problem(name)):
+            return (
+                f"{name}: its model.yaml is damaged ({problem}); delete the folder {folder}, "
+                "or choose another model with FASHION_MNIST_MODEL"
+            )
+    return None
+
+
+def _problem(tag: str) -> str | None:
+    """Why BentoML cannot read a model that is there, or None."""
     try:
-        return bentoml.models.get(f"{NAME}:latest")
-    except BentoMLException:
-        return None
+        bentoml.models.get(tag)
+    except Exception as error:  # noqa: BLE001 - a damaged model.yaml raises nearly anything
+        return " ".join(str(error).split())
+    return None
 
 
 def _label(text: str) -> str:

@@ -19,7 +19,7 @@ def run(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> tuple
         cwd=ROOT,
         input=stdin,
         capture_output=True,
-        env={**os.environ, "COLUMNS": "120", **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **environment},
         check=False,
     )
     return done.returncode, done.stdout.decode(), done.stderr.decode()
@@ -97,6 +97,18 @@ def test_models_marks_the_one_that_is_served(tmp_path: Path) -> None:
     assert "*" in line
     assert "compact" in line
     assert "fashion-mnist" in line
+
+
+def test_models_lists_a_damaged_one_and_says_what_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "fashion_mnist" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "model.yaml").write_text("- no model")
+    code, out, err = run("models", BENTOML_HOME=str(tmp_path))
+    assert code == 5
+    assert "bundled" in out
+    assert "damaged" in out
+    assert err.startswith("fashion-mnist: fashion_mnist:abc: its model.yaml is damaged")
+    assert err.count("\n") == 1
 
 
 def test_train_py_errors_are_one_line_and_an_exit_code() -> None:

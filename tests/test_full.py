@@ -96,7 +96,10 @@ def test_bulk_gives_the_reports_accuracy_and_single_pngs_the_same_answers(
 
 
 def test_a_worker_stays_small(start_service: StartService, full_test: LabelledImages) -> None:
-    with start_service() as server, httpx.Client(base_url=server.url) as client:
+    with (
+        start_service(FASHION_MNIST_WORKERS="1") as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
         (worker,) = server.workers
         before = worker.memory_info().rss
         for image in full_test.images:

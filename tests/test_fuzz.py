@@ -12,7 +12,7 @@ from conftest import BOOT
 from PIL import Image
 from starlette.datastructures import Headers
 
-from fashion_mnist import wire
+from fashion_mnist import multipart, wire
 from fashion_mnist.errors import InputError
 from fashion_mnist.spec import ModelSpec
 
@@ -83,7 +83,7 @@ def test_damaged_bodies_are_answered_or_refused(spec: ModelSpec) -> None:
             damaged = damage(body, rng)
             try:
                 if kind == wire.MULTIPART:
-                    files = asyncio.run(wire.read_multipart(headers, damaged, LIMITS))
+                    files = asyncio.run(multipart.read_files(headers, damaged, LIMITS.images))
                     images, _ = wire.read_pictures(files, spec, LIMITS)
                 else:
                     images, _ = wire.read_body(kind, damaged, spec, LIMITS)

@@ -20,6 +20,7 @@ LAYERS = [
         "download",
         "model_folder",
         "body",
+        "multipart",
         "flags",
         "vision",
         "batching",
@@ -114,7 +115,7 @@ def test_importing_loads_nothing_heavy(module: str, absent: str) -> None:
 def test_a_serving_worker_never_maps_torch_or_pandas(start_service: StartService) -> None:
     import httpx
 
-    with start_service() as server:
+    with start_service(FASHION_MNIST_WORKERS="1") as server:
         answer = httpx.post(
             f"{server.url}/predict",
             content=BOOT.read_bytes(),

@@ -109,9 +109,13 @@ def test_a_broken_record_is_named(folder: Path, content: bytes, problem: str) ->
         read_record(folder)
 
 
-def test_a_wrong_value_is_named_with_its_key(folder: Path) -> None:
-    edit(folder, height="tall")
-    with pytest.raises(ModelError, match="damaged: height: "):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("height", "tall"), ("temperature", 0), ("temperature", float("nan")), ("ood_threshold", float("inf"))],
+)
+def test_a_wrong_value_is_named_with_its_key(folder: Path, key: str, value: object) -> None:
+    edit(folder, **{key: value})
+    with pytest.raises(ModelError, match=f"damaged: {key}: "):
         read_record(folder)
 
 

@@ -104,3 +104,21 @@ def test_a_graph_that_does_not_compile_is_refused_with_a_sentence(tmp_path: Path
     write_record(folder, record)
     with pytest.raises(ModelError, match="OpenVINO cannot compile"):
         Predictor(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"classes": ("a", "b", "c")}, r"its logits are \[\?,10\], by model.json \[\?,3\]"),
+        ({"classes": tuple("abcdefghijk")}, r"its logits are \[\?,10\], by model.json \[\?,11\]"),
+        ({"height": 27}, r"its images are \[\?,28,28\], by model.json \[\?,27,28\]"),
+        ({"channels": 3}, r"its images are \[\?,28,28\], by model.json \[\?,28,28,3\]"),
+    ],
+)
+def test_a_record_of_another_network_is_refused(
+    tmp_path: Path, change: dict[str, object], problem: str
+) -> None:
+    folder = shutil.copytree(store.BUNDLED_FOLDER, tmp_path / "model")
+    write_record(folder, read_record(folder).model_copy(update=change))
+    with pytest.raises(ModelError, match=f"{model_folder.ONNX}: {problem}; the model is damaged"):
+        Predictor(folder)

@@ -18,10 +18,12 @@ def empty_store(tmp_path: Path) -> Iterator[Path]:
     """BentoML's store in an empty folder, for this test."""
     folder = tmp_path / "models"
     folder.mkdir()
-    before = BentoMLContainer.model_store.get()
+    before = BentoMLContainer.model_store.get(), BentoMLContainer.model_store_dir.get()
     BentoMLContainer.model_store.set(ModelStore(folder))
+    BentoMLContainer.model_store_dir.set(str(folder))
     yield folder
-    BentoMLContainer.model_store.set(before)
+    BentoMLContainer.model_store.set(before[0])
+    BentoMLContainer.model_store_dir.set(before[1])
 
 
 def test_an_empty_store_serves_the_bundled_model(empty_store: Path) -> None:
@@ -76,3 +78,31 @@ def test_a_dataset_path_becomes_a_label_that_bentoml_takes() -> None:
     label = store._label("/home/someone/my pictures/" + "x" * 80)
     assert len(label) <= 63
     assert label.strip("x") == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"- a", b"name: fashion_mnist", b"\xff\xfe", None])
+def test_a_damaged_latest_model_is_refused_and_named(empty_store: Path, content: bytes | None) -> None:
+    good, bad = store.save(store.BUNDLED_FOLDER), store.save(store.BUNDLED_FOLDER)
+    folder = Path(bentoml.models.get(bad).path)
+    if content is None:
+        (folder / "model.yaml").unlink()
+    else:
+        (folder / "model.yaml").write_bytes(content)
+    for choice in (None, "fashion_mnist", "fashion_mnist:latest", bad, bad[:-2]):
+        with pytest.raises(
+            ModelError, match=f"^{bad}: its model.yaml is damaged .*delete the folder {folder}"
+        ):
+            store.choose(choice)
+    assert store.choose(good).name == good
+    assert [model.name for model in store.list_models()] == [bad, good, "bundled"]
+    with pytest.raises(ModelError, match=f"^{bad}: .* is saved, but not as the latest"):
+        store.save(store.BUNDLED_FOLDER)
+    shutil.rmtree(folder)
+    assert store.choose(None).name not in (good, bad, "bundled")
+
+
+def test_a_choice_that_is_no_possible_path_is_refused(empty_store: Path) -> None:
+    for choice in ("a" * 5000, "~nobody-of-this-name/model"):
+        with pytest.raises(ModelError, match="neither a model folder nor a tag") as raised:
+            store.choose(choice)
+        assert len(str(raised.value)) < 300

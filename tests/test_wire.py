@@ -2,6 +2,8 @@
 
 import io
 import json
+import tracemalloc
+from urllib.parse import quote, urlencode
 
 import numpy as np
 import orjson
@@ -91,3 +93,52 @@ def test_impossible_npy_shapes_are_refused(shape: tuple[int, ...]) -> None:
 def test_a_top_that_is_no_small_number_is_refused(spec: ModelSpec, top: str) -> None:
     with pytest.raises(InputError, match="top is"):
         wire.read_query([("top", top)], spec)
+
+
+HOSTILE = {
+    "a form of escapes": (wire.FORM, b"pixels=" + b"%5B" * 1_000_000, "wrong_shape"),
+    "a form of rare escapes": (wire.FORM, b"pixels=" + b"%30" * 1_000_000, "broken_form"),
+    "a form of letters and others": (
+        wire.FORM,
+        b"pixels=" + "é1".encode() * 1_000_000 + b"%30",
+        "broken_form",
+    ),
+    "empty lists": (wire.JSON, b'{"pixels": [' + b"[]," * 1_000_000 + b"[]]}", "too_many_images"),
+    "nested lists": (wire.JSON, b'{"pixels": [' + b"[[[]]]," * 200_000 + b"7]}", "wrong_shape"),
+    "numbers": (wire.JSON, b'{"pixels": [' + b"999," * 1_000_000 + b"7]}", "too_many_images"),
+    "objects": (wire.JSON, b'{"pixels": [' + b'{"a":1},' * 200_000 + b"7]}", "wrong_shape"),
+    "keys": (wire.JSON, b"{%s}" % b",".join(b'"%06d":1' % i for i in range(200_000)), "wrong_shape"),
+}
+
+
+@pytest.mark.parametrize(("kind", "body", "code"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_absurd_numbers_of_things_are_refused_before_they_are_made(
+    spec: ModelSpec, kind: str, body: bytes, code: str
+) -> None:
+    tracemalloc.start()
+    with pytest.raises(InputError) as raised:
+        wire.read_body(kind, body, spec, LIMITS)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert raised.value.code == code
+    assert peak < 4 * len(body)
+
+
+def test_a_batch_beyond_the_limit_is_refused_before_it_is_converted(spec: ModelSpec) -> None:
+    too_many = [["no number"] * 784] * 101
+    with pytest.raises(InputError, match="101 images in one request, at most 100 are accepted"):
+        wire.read_json(orjson.dumps({"pixels": too_many}), spec, LIMITS)
+
+
+def test_as_many_images_as_the_limit_allows_are_read_in_every_form(
+    spec: ModelSpec, test_images: NDArray[np.uint8]
+) -> None:
+    most = wire.Limits(body_bytes=33_554_432, images=10_000, pixels=784)
+    images = np.concatenate([test_images] * 10)
+    for layout in (images, images.reshape(10_000, 784)):
+        body = orjson.dumps({"pixels": layout.tolist()})
+        assert len(body) < most.body_bytes
+        assert np.array_equal(wire.read_json(body, spec, most)[0], images)
+    text = json.dumps(test_images.tolist())
+    for form in (urlencode({"pixels": text}), urlencode({"pixels": text}, quote_via=quote).lower()):
+        assert np.array_equal(wire.read_form(form.encode(), spec, most)[0], test_images)

@@ -1,0 +1,41 @@
+"""The files of a multipart form."""
+
+from collections.abc import AsyncGenerator
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from fashion_mnist.errors import InputError
+
+
+async def read_files(headers: Headers, body: bytes, most: int) -> list[bytes]:
+    """The files of a form, in its order; other fields are passed over.
+
+    most: files, and other fields. Raises InputError: broken_form, too_many_parts, missing_pixels.
+    """
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+        yield b""
+
+    _, parameters = parse_options_header(headers.get("content-type"))
+    boundary = parameters.get(b"boundary", b"")
+    if b"--" + boundary + b"--" not in body:
+        raise InputError("broken_form", "the multipart body has no closing boundary; send the whole form")
+    parser = MultiPartParser(headers, stream(), max_files=most, max_fields=most, max_part_size=len(body))
+    try:
+        form = await parser.parse()
+    except (MultiPartException, MultipartParseError, KeyError, ValueError) as error:
+        message = getattr(error, "message", str(error))
+        if message.startswith("Too many"):
+            raise InputError("too_many_parts", f"{message} At most {most} pictures are accepted.") from error
+        raise InputError("broken_form", f"the multipart body cannot be parsed: {message}") from error
+    try:
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        if not files:
+            raise InputError("missing_pixels", "the form has no file; add a field with a picture")
+        return [await file.read() for file in files]
+    finally:
+        await form.close()
