@@ -1,6 +1,7 @@
 """`python -m benchmarks.serving`: measure the service against its peers, and write the report."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -53,6 +54,7 @@ def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     flags = read_flags(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the servers too, as Ctrl-C does
     try:
         if not flags.report:
             _measure(flags)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -43,7 +44,8 @@ def prepare(peer: Peer) -> Path:
     stamp = folder / STAMP
     if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted):
         _check(_run([sys.executable, "-m", "venv", "--clear", str(folder)]), peer)
-        pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
+        chosen = shlex.split(os.environ.get("PIP_ARGS", ""))  # as for `make train`: which index, which torch
+        pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", *chosen]
         if torch := re.search(r"^torch==\S+", wanted, re.MULTILINE):
             _check(_run([*pip, torch.group()]), peer)  # alone, so that nothing else decides which build
         _check(_run([*pip, "-r", str(peer.folder / "requirements.txt")]), peer)
