@@ -112,13 +112,13 @@ def test_the_multiply_adds_are_the_networks(bundled: Predictor) -> None:
 
 
 @pytest.mark.parametrize("name", [peer.name for peer in PEERS])
-def test_every_peer_has_its_server_and_pinned_versions(name: str) -> None:
+def test_every_peer_has_its_server_and_pinned_versions(name: str, tmp_path: Path) -> None:
     folder = peer(name).folder
     wanted = (folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert wanted
     for line in wanted:
         assert re.match(r"[\w\[\]-]+==\S+|-r \S+requirements\.txt$", line), line
-    launch = server.fill_in(peer(name), peer(name).variants[0], PYTHON, server.free_ports(5))
+    launch = server.fill_in(peer(name), peer(name).variants[0], PYTHON, server.free_ports(5), tmp_path)
     assert not re.search(r"[{}]", " ".join([*launch.command, launch.ready_url]))
 
 

@@ -58,7 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not flags.report:
             _measure(flags)
-        results = Results.load(report.results_path(flags.output))
+        kept = report.results_path(flags.output)
+        if not kept.is_file():
+            raise BenchmarkError(f"{kept}: no results there; run without --report first")
+        results = Results.load(kept)
         for path in report.write(results, flags.output):
             print(path)
     except KeyboardInterrupt:
@@ -108,7 +111,7 @@ def _prepare(peers: Sequence[Peer], results: Results) -> dict[str, Path]:
             if peer.java and "java" in absent:
                 raise BenchmarkError(absent["java"])
             pythons[peer.name] = environments.prepare(peer)
-            results.versions[peer.name] = environments.read_versions(pythons[peer.name])
+            results.versions[peer.name] = environments.read_versions(peer, pythons[peer.name])
         except BenchmarkError as error:
             results.missing[peer.name] = str(error)
             print(f"  missing: {error}", flush=True)

@@ -58,14 +58,17 @@ def prepare(peer: Peer) -> Path:
     return python
 
 
-def read_versions(python: Path) -> dict[str, str]:
-    """Python and every package of an environment, by name."""
+def read_versions(peer: Peer, python: Path) -> dict[str, str]:
+    """Python, and the packages that the peer's requirements or its row in the report name."""
+    wanted = _read_requirements(peer.folder / "requirements.txt")
+    names = {*re.findall(r"^([\w-]+)(?:\[\w+\])?==", wanted, re.MULTILINE), *peer.packages}
     code = (
-        "import json, platform, importlib.metadata as m; "
-        "print(json.dumps({'python': platform.python_version(), "
-        "**{d.name.lower(): d.version for d in m.distributions()}}))"
+        "import json, platform, sys; from importlib.metadata import version; "
+        "print(json.dumps({'python': platform.python_version(), **{n: version(n) for n in sys.argv[1:]}}))"
     )
-    versions: dict[str, str] = json.loads(_run([str(python), "-c", code]).stdout)
+    done = _run([str(python), "-c", code, *sorted(names)])
+    _check(done, peer)
+    versions: dict[str, str] = json.loads(done.stdout)
     return versions
 
 

@@ -37,7 +37,8 @@ class Traffic:
 def run_wrk(url: str, content_type: str, bodies: Sequence[bytes], connections: int, seconds: int) -> Traffic:
     """Keep so many connections busy with these bodies, in turn. Raises BenchmarkError.
 
-    wrk is a closed loop in one thread: each connection sends when it has its answer.
+    wrk is a closed loop in one thread: each connection sends when it has its answer. A connection that the
+    server closes between requests is opened again, and no error.
     """
     with tempfile.TemporaryDirectory(prefix="fashion-mnist-bench-") as folder:
         for index, body in enumerate(bodies):

@@ -22,32 +22,38 @@ class Variant:
     """One way to spread a server over the processors.
 
     workers: processes that run the model; 0 where the server's own process does. threads: for
-    inference, of each. wait_ms: how long a request may wait for others to share its batch.
+    inference, of each. wait_ms: how long a request may wait for a batch of `batch` to fill.
     """
 
     workers: int
     threads: int
     wait_ms: int = 0
+    batch: int = 64
 
     def __str__(self) -> str:
         where = _count(self.workers, "worker") if self.workers else "no worker processes"
-        wait = f", {self.wait_ms} ms for a batch" if self.wait_ms else ""
+        wait = f", {self.wait_ms} ms for a batch of {self.batch}" if self.wait_ms else ""
         return f"{where}, {_count(self.threads, 'thread')} each{wait}"
 
 
 ONE_BIG: Final = Variant(1, CPUS)
 MANY_SMALL: Final = Variant(CPUS, 1)
 ONE_SMALL: Final = Variant(1, 1)
-BATCHING: Final = tuple(Variant(*spread, wait_ms) for spread in ((1, CPUS), (CPUS, 1)) for wait_ms in (1, 5))
-"""For servers that wait a fixed time for a batch to fill: their documentation says to find it by trial."""
+BATCHING: Final = tuple(
+    Variant(*spread, wait_ms, batch)
+    for spread in ((1, CPUS), (CPUS, 1))
+    for wait_ms, batch in ((1, 64), (5, 16))
+)
+"""For servers that wait a fixed time for a batch to fill, which their documentation says to find by trial:
+a short wait, or a longer one for a batch that 32 connections fill."""
 
 
 @dataclass(frozen=True)
 class Peer:
     """One server.
 
-    command, environment, ready_url: with {python}, {bin}, {folder}, {port}, {port2}…{port5}, {workers},
-    {threads}, {wait_s}.
+    command, environment, ready_url: with {python}, {bin}, {folder}, {state}, {port}, {port2}…{port5},
+    {workers}, {threads}, {wait_s}, {batch}.
     forms: by kind: `json`, `png`, `npy`. connections: at which JSON is measured. variants: what is tried
     before the rounds, of which the fastest is measured. preparation: a command after the installation.
     ready_text: what the answer of ready_url holds when the server is ready, besides being a 200.
@@ -157,11 +163,13 @@ PEERS: Final = (
         ready_url=_url("/predict"),
         variants=BATCHING,
         environment={
-            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",  # its guide to high throughput
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",  # both by its guide to high throughput
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
             "OMP_NUM_THREADS": "{threads}",
         },
         packages=("ray", "openvino"),
+        note="its HAProxy in front, its high-throughput mode",
     ),
     Peer(
         name="mlserver",
@@ -169,14 +177,16 @@ PEERS: Final = (
         command=("{bin}/mlserver", "start", "{folder}"),
         forms=forms.INFERENCE,
         ready_url=_url("/v2/models/fashion-mnist/ready"),
-        variants=(Variant(0, CPUS, 1), Variant(0, CPUS, 5), *BATCHING),
+        variants=(Variant(0, CPUS, 1, 64), Variant(0, CPUS, 5, 16), *BATCHING),
         environment={
             "MLSERVER_HOST": LOCAL,
             "MLSERVER_HTTP_PORT": "{port}",
             "MLSERVER_GRPC_PORT": "{port2}",
             "MLSERVER_METRICS_PORT": "{port3}",
+            "MLSERVER_METRICS_DIR": "{state}/mlserver-metrics",
             "MLSERVER_DEBUG": "false",
             "MLSERVER_PARALLEL_WORKERS": "{workers}",
+            "MLSERVER_MODEL_MAX_BATCH_SIZE": "{batch}",
             "MLSERVER_MODEL_MAX_BATCH_TIME": "{wait_s}",
         },
         note="the Open Inference Protocol; PNG as base64 in it",

@@ -86,11 +86,15 @@ class Launch:
     ready_url: str
 
 
-def fill_in(peer: Peer, variant: Variant, python: Path, ports: list[int]) -> Launch:
-    """The peer's command, environment and address with values for their placeholders."""
+def fill_in(peer: Peer, variant: Variant, python: Path, ports: list[int], state: Path) -> Launch:
+    """The peer's command, environment and address with values for their placeholders.
+
+    state: a folder for what the server writes.
+    """
     values: dict[str, object] = dict(zip(PORTS, ports, strict=True))
-    values |= {"python": python, "bin": python.parent, "folder": peer.folder}
-    values |= {"workers": variant.workers, "threads": variant.threads, "wait_s": variant.wait_ms / 1000}
+    values |= {"python": python, "bin": python.parent, "folder": peer.folder, "state": state}
+    values |= {"workers": variant.workers, "threads": variant.threads}
+    values |= {"wait_s": variant.wait_ms / 1000, "batch": variant.batch}
     command = [part.format_map(values) for part in peer.command]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("FASHION_MNIST_", "BENTOML_"))}
     environment = {
@@ -98,11 +102,14 @@ def fill_in(peer: Peer, variant: Variant, python: Path, ports: list[int]) -> Lau
         "PATH": f"{python.parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_HOME": str(state / "bentoml"),
+        "BENCH_FOLDER": str(state),
         "BENCH_PORT": str(ports[0]),
         "BENCH_PORTS": " ".join(map(str, ports[1:])),
         "BENCH_WORKERS": str(variant.workers),
         "BENCH_THREADS": str(variant.threads),
         "BENCH_WAIT_MS": str(variant.wait_ms),
+        "BENCH_BATCH": str(variant.batch),
         **{name: value.format_map(values) for name, value in peer.environment.items()},
     }
     return Launch(command, environment, peer.ready_url.format_map(values))
@@ -112,15 +119,14 @@ def fill_in(peer: Peer, variant: Variant, python: Path, ports: list[int]) -> Lau
 def start(peer: Peer, variant: Variant, python: Path, folder: Path) -> Iterator[Server]:
     """The peer's server, ready. folder: for its log and its state. Raises BenchmarkError."""
     ports = free_ports(len(PORTS))
-    launch = fill_in(peer, variant, python, ports)
-    state = {"BENTOML_HOME": str(folder / "bentoml"), "BENCH_FOLDER": str(folder)}
+    launch = fill_in(peer, variant, python, ports, folder)
     log = folder / f"{peer.name}.log"
     begin = time.perf_counter()
     with log.open("wb") as file:
         process = psutil.Popen(
             launch.command,
             cwd=ROOT,
-            env={**launch.environment, **state},
+            env=launch.environment,
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for us; we stop it

@@ -19,11 +19,11 @@ BULK: Final = {
 MEGABYTE: Final = 1e6
 
 
-def write_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def write_table(head: Sequence[str], rows: Sequence[Sequence[str]], others: str = "--:") -> str:
     """Markdown: the first column left, the others right; a sentence where there are no rows."""
     if not rows:
         return "Nothing was measured."
-    lines = [head, [":--", *["--:"] * (len(head) - 1)], *rows]
+    lines = [head, [":--", *[others] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -143,7 +143,7 @@ def write_settings(results: Results) -> str:
             [peer.title, peer.network, results.chosen[peer.name], "; ".join(others), shown, peer.note]
         )
     head = ["server", "network", "measured with", "tried", "versions", "what it is"]
-    return write_table(head, rows)
+    return write_table(head, rows, others=":--")
 
 
 def write_missing(results: Results) -> str:

@@ -18,8 +18,8 @@ THREADS: Final = int(os.environ.get("BENCH_THREADS", "1"))
 WORKERS: Final = int(os.environ.get("BENCH_WORKERS", "1"))
 WAIT_S: Final = int(os.environ.get("BENCH_WAIT_MS", "0")) / 1000
 PORT: Final = int(os.environ.get("BENCH_PORT", "0"))
-MOST: Final = 64
-"""Images in a batch, for every server that batches: as ours."""
+BATCH: Final = int(os.environ.get("BENCH_BATCH", "64"))
+"""Requests in a batch at most, for every server that batches; ours takes 64."""
 
 
 def load_predictor() -> Predictor:

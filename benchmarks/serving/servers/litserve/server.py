@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.serving.servers.shared import (
-    MOST,
+    BATCH,
     PORT,
     WAIT_S,
     WORKERS,
@@ -45,7 +45,7 @@ class FashionMnist(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    api = FashionMnist(max_batch_size=MOST, batch_timeout=WAIT_S)
+    api = FashionMnist(max_batch_size=BATCH, batch_timeout=WAIT_S)
     # fast_queue: "for high-throughput", says its docstring
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=WORKERS, fast_queue=True)
     server.run(host="127.0.0.1", port=PORT, generate_client_file=False, log_level="warning")

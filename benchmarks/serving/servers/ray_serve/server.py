@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from benchmarks.serving.servers.shared import (
-    MOST,
+    BATCH,
     PORT,
     THREADS,
     WAIT_S,
@@ -31,7 +31,7 @@ class FashionMnist:
         self.predictor = load_predictor()
         self.spec = self.predictor.spec
 
-    @serve.batch(max_batch_size=MOST, batch_wait_timeout_s=WAIT_S)
+    @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=WAIT_S)
     async def classify(self, images: list[NDArray[np.uint8]]) -> list[dict[str, Any]]:
         """Answers of images uint8 (1, H, W), in order."""
         return to_answers(self.predictor.predict(np.concatenate(images)), self.spec.classes)
@@ -49,7 +49,7 @@ if __name__ == "__main__":
     serve.start(http_options={"host": "127.0.0.1", "port": PORT}, logging_config=LOGGING)
     deployment: Any = serve.deployment(
         num_replicas=WORKERS,
-        max_ongoing_requests=4 * MOST,  # its default of 5 in a replica would never let a batch fill
+        max_ongoing_requests=256,  # its default of 5 in a replica would never let a batch fill
         ray_actor_options={"num_cpus": THREADS},
         logging_config=LOGGING,
     )(FashionMnist)

@@ -5,7 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from benchmarks.serving.servers.shared import MOST, PORT, WAIT_S, WORKERS
+from benchmarks.serving.servers.shared import BATCH, PORT, WAIT_S, WORKERS
 
 OTHERS = ("management_address", "metrics_address")
 GRPC = ("grpc_inference_port", "grpc_management_port")
@@ -19,7 +19,7 @@ def write_configuration(folder: Path, archive: Path) -> Path:
         "marName": archive.name,
         "minWorkers": WORKERS,
         "maxWorkers": WORKERS,
-        "batchSize": MOST,
+        "batchSize": BATCH,
         "maxBatchDelay": round(WAIT_S * 1000),
         "responseTimeout": 120,
     }
