@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 export BENTOML_DO_NOT_TRACK ?= True
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test test-full lint format bento image clean
+.PHONY: help serve train test test-full bench lint format bento image clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ test: $(VENV)/.dev  ## run the tests (under 4 minutes)
 test-full: $(VENV)/.dev  ## run the long checks on the full data
 	$(BIN)/python -m pytest -m full -s $(ARGS)
 
+bench: $(VENV)/.dev  ## measure the service against its peers (ARGS="--quick")
+	@PIP_ARGS='$(PIP_ARGS)' $(BIN)/python -m benchmarks.serving $(ARGS)
+
 lint: $(VENV)/.dev  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,8 +53,8 @@ bento: $(VENV)/.serve  ## build the Bento
 image: bento  ## build the image fashion_mnist:latest; needs a Docker engine
 	$(BIN)/bentoml containerize fashion_mnist:latest -t fashion_mnist:latest
 
-clean:  ## remove the environment and all caches
-	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache
+clean:  ## remove the environments and all caches
+	rm -rf $(VENV) .bench *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 # One environment, filled as far as it is needed; made again when the versions change.
 $(VENV)/.serve: requirements.txt pyproject.toml scripts/environment.sh

@@ -1,1 +1,1 @@
-"""Measurements against others: training (`python -m benchmarks.training`), serving, and their reports."""
+"""Measurements beside the product: of training, of serving against its peers, and of its parts."""

@@ -1,0 +1,83 @@
+"""`python -m benchmarks.micro`: what decoding, predicting and encoding take, one by one.
+
+CI prints it, so that a regression is seen; nothing fails by it, since machines differ.
+"""
+
+import functools
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.serving.forms import write_json, write_npy, write_png
+from fashion_mnist import answers, provenance, wire
+from fashion_mnist.config import ServeConfig
+from fashion_mnist.predictor import Predictor
+from fashion_mnist.store import BUNDLED_FOLDER
+
+SECONDS: Final = 0.4
+"""Of each measurement."""
+LEAST: Final = 20
+"""Calls of each measurement, however long they take."""
+BATCHES: Final = (1, 8, 32, 64)
+
+
+def measure_us(call: Callable[[], object]) -> tuple[float, int]:
+    """Median microseconds of a call, and of how many; the first, which may fill caches, is left out."""
+    call()
+    taken_ns: list[int] = []
+    end_ns = time.perf_counter_ns() + int(SECONDS * 1e9)
+    while len(taken_ns) < LEAST or time.perf_counter_ns() < end_ns:
+        start_ns = time.perf_counter_ns()
+        call()
+        taken_ns.append(time.perf_counter_ns() - start_ns)
+    return statistics.median(taken_ns) / 1000, len(taken_ns)
+
+
+def build_calls() -> dict[str, Callable[[], object]]:
+    """What is measured, by name, in the order of a request. The images are random, seed 0."""
+    config = ServeConfig()
+    limits = wire.Limits(config.max_body_bytes, config.max_images, config.max_pixels)
+    predictor = Predictor(BUNDLED_FOLDER)
+    predictor.warm_up()
+    spec = predictor.spec
+    images = np.random.default_rng(0).integers(0, 256, (1000, *spec.shape), np.uint8)
+    rows = json.dumps({"pixels": images[0].tolist()}).encode()
+    bodies = {
+        "decode JSON, 784 values": (wire.JSON, write_json(images)),
+        "decode JSON, 28 rows": (wire.JSON, rows),
+        "decode PNG, 28x28": ("image/png", write_png(images)),
+        "decode .npy, 1,000 images": (wire.NPY, write_npy(images)),
+    }
+    calls: dict[str, Callable[[], object]] = {}
+    for name, (kind, body) in bodies.items():
+        calls[name] = functools.partial(wire.read_body, kind, body, spec, limits)
+    for count in BATCHES:
+        calls[f"predict {count}"] = functools.partial(predictor.predict, images[:count])
+    for count in (1, 1000):
+        item = wire.Item(images[:count], single=count == 1)
+        predictions = predictor.predict(item.images)
+        calls[f"encode {count:,}"] = functools.partial(
+            answers.write_answer, predictions, item, spec, predictor.record.network
+        )
+    return calls
+
+
+def main() -> None:
+    """Print the table."""
+    machine = provenance.machine()
+    title = f"{machine['processor']}, {machine['cpus']} processors; random images, seed 0"
+    table = Table("what", "median µs", "calls", title=title)
+    for name, call in build_calls().items():
+        median_us, count = measure_us(call)
+        table.add_row(name, f"{median_us:,.1f}", f"{count:,}")
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The serving benchmark: `python -m benchmarks.serving`. docs/benchmarks.md has what it found."""

@@ -1,0 +1,130 @@
+"""`python -m benchmarks.serving`: measure the service against its peers, and write the report."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.serving import check, environments, measure, report
+from benchmarks.serving.errors import BenchmarkError
+from benchmarks.serving.network import count_multiply_adds
+from benchmarks.serving.peers import ROOT, Peer, choose
+from benchmarks.serving.results import Results
+from fashion_mnist import data, model_folder, provenance
+from fashion_mnist.errors import FashionMnistError
+from fashion_mnist.predictor import Predictor
+from fashion_mnist.store import BUNDLED_FOLDER
+
+SAMPLE: Final = ROOT / "tests" / "data" / "fashion-mnist-sample"
+QUICK_OUTPUT: Final = environments.ENVIRONMENTS / "quick"
+
+
+def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="over all peers (default: 5)")
+    parser.add_argument("--seconds", type=int, default=4, help="of each load (default: 4)")
+    parser.add_argument("--only", metavar="NAMES", help="peers to measure, with commas (default: all)")
+    parser.add_argument("--output", type=Path, help="folder of results and plots (default: docs)")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"1 round of 1 s into {QUICK_OUTPUT.relative_to(ROOT)}: a trial"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="measure nothing; write the report of the kept results again"
+    )
+    flags = parser.parse_args(arguments)
+    if flags.quick:
+        flags.rounds, flags.seconds = 1, 1
+    if flags.rounds < 1 or flags.seconds < 1:
+        parser.error(f"--rounds {flags.rounds} --seconds {flags.seconds}: both have to be 1 or more")
+    flags.output = flags.output or (QUICK_OUTPUT if flags.quick else ROOT / "docs")
+    try:
+        flags.peers = choose(flags.only)
+    except ValueError as error:
+        parser.error(str(error))
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    flags = read_flags(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the servers too, as Ctrl-C does
+    try:
+        if not flags.report:
+            _measure(flags)
+        kept = report.results_path(flags.output)
+        if not kept.is_file():
+            raise BenchmarkError(f"{kept}: no results there; run without --report first")
+        results = Results.load(kept)
+        for path in report.write(results, flags.output):
+            print(path)
+    except KeyboardInterrupt:
+        print("stopped; --report writes the report of what was measured", file=sys.stderr)
+        return 130
+    except (BenchmarkError, FashionMnistError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _measure(flags: argparse.Namespace) -> None:
+    predictor = Predictor(BUNDLED_FOLDER, precision="fp32")
+    onnx = BUNDLED_FOLDER / model_folder.ONNX
+    results = Results(
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        machine=provenance.machine(),
+        settings={"rounds": flags.rounds, "seconds": flags.seconds, "quick": flags.quick},
+        multiply_adds=count_multiply_adds(onnx, predictor.spec.shape),
+    )
+    pythons = _prepare(flags.peers, results)
+    images = _load_images()
+    plan = measure.Plan(
+        peers=[peer for peer in flags.peers if peer.name in pythons],
+        pythons=pythons,
+        images=images,
+        reference=check.build_reference(predictor, images),
+        rounds=flags.rounds,
+        seconds=flags.seconds,
+        trials=min(3, flags.rounds),
+        bulk_images=1000,
+        held_images=1000 if flags.quick else 10_000,
+    )
+    path = report.results_path(flags.output)
+    measure.run(plan, results, lambda kept: kept.save(path), lambda line: print(line, flush=True))
+
+
+def _prepare(peers: Sequence[Peer], results: Results) -> dict[str, Path]:
+    """The interpreter of each peer that can be installed; why not, in `results.missing`."""
+    absent = environments.install_tools()
+    if "wrk" in absent:
+        raise BenchmarkError(absent["wrk"])
+    pythons: dict[str, Path] = {}
+    for peer in peers:
+        print(f"environment of {peer.name}", flush=True)
+        try:
+            if peer.java and "java" in absent:
+                raise BenchmarkError(absent["java"])
+            pythons[peer.name] = environments.prepare(peer)
+            results.versions[peer.name] = environments.read_versions(peer, pythons[peer.name])
+        except BenchmarkError as error:
+            results.missing[peer.name] = str(error)
+            print(f"  missing: {error}", flush=True)
+    return pythons
+
+
+def _load_images() -> NDArray[np.uint8]:
+    """The 10,000 test images where they are installed, else the sample's 1,000."""
+    installed = Path("/usr/share/datasets/fashion-mnist").is_dir()
+    test = data.load("fashion-mnist" if installed else str(SAMPLE)).test
+    assert test is not None
+    return test.images
+
+
+if __name__ == "__main__":
+    sys.exit(main())

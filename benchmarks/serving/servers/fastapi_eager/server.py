@@ -1,0 +1,68 @@
+"""FastAPI and PyTorch as most services are written: typed body, eager network, one image at a time."""
+
+from typing import Annotated
+
+import numpy as np
+import torch
+from fastapi import Body, FastAPI
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from benchmarks.serving.servers.shared import THREADS, WEIGHTS
+from fashion_mnist import model_folder, pixels
+from fashion_mnist.torch_backend import load_network
+
+Pixel = Annotated[int, Field(ge=0, le=255)]
+
+
+class Picture(BaseModel):
+    """What a client sends."""
+
+    pixels: list[Pixel] = Field(min_length=784, max_length=784)
+
+
+class Answer(BaseModel):
+    """What it gets."""
+
+    prediction: str
+    class_id: int
+    confidence: float
+    probabilities: dict[str, float]
+
+
+torch.set_num_threads(THREADS)  # and OMP_NUM_THREADS, for the threads in which FastAPI runs `def`
+app = FastAPI()
+record = model_folder.read_record(WEIGHTS)
+network = load_network(record, WEIGHTS)
+
+
+# `def`, so that FastAPI runs it in its threads: the documentation's advice for what computes
+@app.post("/predict")
+def predict(picture: Picture) -> Answer:
+    """Classify 784 pixels."""
+    return _classify(np.array(picture.pixels, np.uint8).reshape(record.spec.shape))
+
+
+@app.post("/predict/png")
+def predict_png(body: Annotated[bytes, Body(media_type="image/png")]) -> Answer:
+    """Classify a picture's bytes."""
+    return _classify(pixels.read_picture(body, record.spec))
+
+
+@app.get("/healthz")
+def healthz() -> dict[str, str]:
+    """Ready as soon as it answers: the network is loaded on import."""
+    return {"torch": torch.__version__}
+
+
+def _classify(image: NDArray[np.uint8]) -> Answer:
+    with torch.inference_mode():
+        logits, _ = network(torch.tensor(image).unsqueeze(0))  # (1, K)
+        probabilities = torch.softmax(logits[0] / (record.temperature or 1.0), 0).tolist()
+    class_id = int(np.argmax(probabilities))
+    return Answer(
+        prediction=record.classes[class_id],
+        class_id=class_id,
+        confidence=probabilities[class_id],
+        probabilities=dict(zip(record.classes, probabilities, strict=True)),
+    )

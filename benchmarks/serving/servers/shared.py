@@ -1,0 +1,55 @@
+"""The model and its preprocessing, the same code for every server that runs OpenVINO."""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+import fashion_mnist
+from fashion_mnist import pixels
+from fashion_mnist.predictor import Predictions, Predictor
+from fashion_mnist.spec import ModelSpec
+
+WEIGHTS: Final = Path(fashion_mnist.__file__).parent / "weights"
+THREADS: Final = int(os.environ.get("BENCH_THREADS", "1"))
+WORKERS: Final = int(os.environ.get("BENCH_WORKERS", "1"))
+WAIT_S: Final = int(os.environ.get("BENCH_WAIT_MS", "0")) / 1000
+PORT: Final = int(os.environ.get("BENCH_PORT", "0"))
+BATCH: Final = int(os.environ.get("BENCH_BATCH", "64"))
+"""Requests in a batch at most, for every server that batches; ours takes 64."""
+
+
+def load_predictor() -> Predictor:
+    """The bundled model with the threads of this worker, warm."""
+    predictor = Predictor(WEIGHTS, THREADS)
+    predictor.warm_up()
+    return predictor
+
+
+def read_body(content_type: str, body: bytes, spec: ModelSpec) -> NDArray[np.uint8]:
+    """Images uint8 (1, H, W) of a JSON or a PNG body."""
+    if content_type == "application/json":
+        return read_pixels(orjson.loads(body)["pixels"], spec)
+    return pixels.read_picture(body, spec)[np.newaxis]
+
+
+def read_pixels(values: list[int], spec: ModelSpec) -> NDArray[np.uint8]:
+    """Images uint8 (1, H, W) of a flat list: by bytes(), which checks 0..255 and is the fastest way."""
+    return np.frombuffer(bytes(values), np.uint8).reshape(1, *spec.shape)
+
+
+def to_answers(predictions: Predictions, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One object an image: what such a service answers, without this project's score of strangeness."""
+    rows = predictions.probabilities.round(8).tolist()
+    return [
+        {
+            "prediction": classes[class_id],
+            "class_id": class_id,
+            "confidence": row[class_id],
+            "probabilities": dict(zip(classes, row, strict=True)),
+        }
+        for class_id, row in zip(predictions.class_ids.tolist(), rows, strict=True)
+    ]
