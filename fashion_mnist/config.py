@@ -106,8 +106,8 @@ class ServeConfig(BaseSettings):
     threads: int | None = Field(
         None, ge=1, description="inference threads a worker (default: its share of the processors)"
     )
-    precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="of inference: auto takes bf16 where the processor has it"
+    precision: Literal["auto", "int8", "bf16", "fp32"] = Field(
+        "auto", description="of inference: auto takes the fastest that model and processor have"
     )
     batch_size: int = Field(64, ge=2, description="requests that one batch may join")
     max_latency_ms: int = Field(10_000, ge=1, description="a queued request older than this is answered 503")

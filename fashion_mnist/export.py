@@ -27,7 +27,7 @@ PARITY_LOGIT: Final = 0.05
 
 
 def export_network(network: Classifier, spec: ModelSpec, folder: Path) -> None:
-    """Write network.onnx (weights stored in half precision) and network.safetensors (float32)."""
+    """Write network.onnx and network.safetensors, both with large weights in half precision."""
     network.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = torch.zeros((2, *spec.shape), dtype=torch.uint8)
     with warnings.catch_warnings():
@@ -50,7 +50,8 @@ def export_network(network: Classifier, spec: ModelSpec, folder: Path) -> None:
     _drop_comments(model)
     onnx.checker.check_model(model)
     onnx.save(model, folder / model_folder.ONNX)
-    (folder / model_folder.SAFETENSORS).write_bytes(save(network.state_dict()))
+    weights = {n: w.half() if w.numel() >= HALF_FROM_VALUES else w for n, w in network.state_dict().items()}
+    (folder / model_folder.SAFETENSORS).write_bytes(save(weights))
 
 
 def check_parity(network: Classifier, folder: Path, images: NDArray[np.uint8]) -> float:

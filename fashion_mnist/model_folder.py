@@ -12,11 +12,15 @@ from fashion_mnist.spec import ModelSpec, find_name_problem
 
 FORMAT: Final = 1
 ONNX: Final = "network.onnx"
+INT8: Final = "network.int8.xml"
+INT8_WEIGHTS: Final = "network.int8.bin"
 SAFETENSORS: Final = "network.safetensors"
 EXAMPLE: Final = "example.png"
 RECORD: Final = "model.json"
 CARD: Final = "README.md"
 REPORT: Final = "report"
+READ: Final = (ONNX, INT8, INT8_WEIGHTS, SAFETENSORS, EXAMPLE)
+"""What a prediction reads; those in int8 are not in every model."""
 
 
 class ModelRecord(BaseModel):
@@ -52,6 +56,11 @@ class ModelRecord(BaseModel):
         if problem := find_name_problem(classes):
             raise ValueError(problem)
         return classes
+
+    @property
+    def has_int8(self) -> bool:
+        """Whether the network is there in int8 too."""
+        return INT8 in self.checksums
 
     @property
     def spec(self) -> ModelSpec:
@@ -90,7 +99,7 @@ def read_record(folder: Path) -> ModelRecord:
 
 def write_record(folder: Path, record: ModelRecord) -> ModelRecord:
     """Write model.json with the checksums of the files that a prediction reads; returns what was written."""
-    names = [name for name in (ONNX, SAFETENSORS, EXAMPLE) if (folder / name).is_file()]
+    names = [name for name in READ if (folder / name).is_file()]
     record = record.model_copy(update={"checksums": {n: _sha256(folder / n) for n in names}})
     (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return record

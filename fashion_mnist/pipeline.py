@@ -22,6 +22,7 @@ from fashion_mnist import (
     networks,
     novelty,
     provenance,
+    quantization,
     store,
     training,
 )
@@ -87,6 +88,7 @@ def train(
         )
         difference = export.check_parity(network, folder, splits.choose.images)
         logger.info("exported; largest difference of a logit to torch: %.4f", difference)
+        quantization.quantize(folder, splits.train.images, splits.choose)
 
         predictor = Predictor(folder)
         logits, _ = predictor.outputs(splits.calibrate.images)

@@ -13,7 +13,7 @@ from fashion_mnist import model_folder
 from fashion_mnist.calibration import softmax
 from fashion_mnist.errors import ModelError
 from fashion_mnist.novelty import energy_score
-from fashion_mnist.processors import available_cpus
+from fashion_mnist.processors import available_cpus, multiplies_bytes
 
 CHUNKS: Final = (64, 32, 16, 8, 4, 2, 1)
 """Images in one call of the network. OpenVINO compiles kernels for each batch size that it meets, which
@@ -66,7 +66,8 @@ class Predictor:
     """One model, compiled for this processor. Threads that use it at once wait for each other.
 
     folder: see model_folder.py. threads: for inference, None for all processors this process may use.
-    precision: `auto` takes bf16 where the processor has it. Raises ModelError.
+    precision: `auto` takes int8 where the model and the processor have it, else bf16, else fp32.
+    Raises ModelError.
     """
 
     def __init__(self, folder: Path, threads: int | None = None, precision: str = "auto") -> None:
@@ -83,17 +84,23 @@ class Predictor:
         import openvino
 
         core = openvino.Core()
+        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if self.precision == "auto":
-            has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             self.precision = "bf16" if has_bf16 else "fp32"
+            if self.record.has_int8 and multiplies_bytes():
+                self.precision = "int8"
+        if self.precision == "int8" and not self.record.has_int8:
+            raise ModelError(f"{self.folder}: this model has no int8 network; choose bf16 or fp32")
+        # in int8, what is not quantised runs in bf16
+        in_bf16 = self.precision == "bf16" or (self.precision == "int8" and has_bf16)
         settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if in_bf16 else "f32",
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # or else every process has its threads on the first processors
             "CACHE_DIR": "",
         }
-        path = self.folder / model_folder.ONNX
+        path = self.folder / (model_folder.INT8 if self.precision == "int8" else model_folder.ONNX)
         try:
             compiled = core.compile_model(path, "CPU", settings)
             self._request = compiled.create_infer_request()

@@ -1,4 +1,4 @@
-"""How many processors this process may use."""
+"""What the processors are: how many this process may use, what they are good at."""
 
 import os
 from collections.abc import Iterator
@@ -7,6 +7,9 @@ from typing import Final
 
 CONTROL_GROUPS: Final = Path("/sys/fs/cgroup")
 MEMBERSHIP: Final = Path("/proc/self/cgroup")
+FLAG_LINES: Final = ("flags", "Features")
+INT8_FLAGS: Final = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}
+"""VNNI and AMX of x86-64, the dot product of Arm."""
 
 
 def available_cpus() -> int:
@@ -16,6 +19,15 @@ def available_cpus() -> int:
     """
     allowed = len(os.sched_getaffinity(0))
     return max(1, min([allowed, *map(int, read_quotas())]))
+
+
+def multiplies_bytes(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies int8 faster than bf16 or fp32, as its flags say."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(set(line.split()) & INT8_FLAGS for line in text.splitlines() if line.startswith(FLAG_LINES))
 
 
 def read_quotas(groups: Path = CONTROL_GROUPS, membership: Path = MEMBERSHIP) -> list[float]:

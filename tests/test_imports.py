@@ -34,7 +34,7 @@ LAYERS = [
     {"answers"},
     {"training_state", "export", "torch_backend", "served", "responses"},
     {"training"},
-    {"card", "report", "progress", "openapi", "predict_endpoint"},
+    {"quantization", "card", "report", "progress", "openapi", "predict_endpoint"},
     {"pipeline", "http_service", "cli"},
 ]
 """A module imports only from the layers above its own line."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_mnist.processors import available_cpus, read_quotas
+from fashion_mnist.processors import available_cpus, multiplies_bytes, read_quotas
 
 CPU_V1 = Path("/sys/fs/cgroup/cpu")
 
@@ -78,3 +78,21 @@ def test_a_real_group_of_the_kernel_limits(tmp_path: Path) -> None:
         assert int(done.stdout) == 1
     finally:
         folder.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx2 avx512_vnni\n", True),
+        ("flags\t\t: fpu avx2 avx_vnni\n", True),
+        ("Features\t: fp asimd asimddp\n", True),
+        ("flags\t\t: fpu avx2 avx512f\nmodel name: avx512_vnni\n", False),
+    ],
+)
+def test_processors_that_multiply_bytes_say_so_in_their_flags(
+    tmp_path: Path, text: str, expected: bool
+) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text(text)
+    assert multiplies_bytes(path) is expected
+    assert multiplies_bytes(tmp_path / "missing") is False
