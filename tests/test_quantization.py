@@ -39,9 +39,7 @@ def test_it_answers_as_the_exact_network_does(folder: Path, sample: Dataset) -> 
     assert str(folder) not in text  # of the machine that made it
 
 
-def test_one_that_loses_accuracy_is_not_kept(
-    folder: Path, sample: Dataset, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_that_loses_accuracy_is_not_kept(folder: Path, sample: Dataset) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1000, 28, 28), np.uint8)
     trial = folder.with_name("trial")
     shutil.copytree(folder, trial)
@@ -54,7 +52,6 @@ def test_one_that_loses_accuracy_is_not_kept(
 
     hard = dataclasses.replace(right, images=noise[differ], labels=exact[differ])
     quantization.quantize(folder, sample.train.images, hard)
-    assert "the model goes without" in caplog.text
     assert not any((folder / name).exists() for name in IN_INT8)
     assert not model_folder.read_record(folder).has_int8
     assert Predictor(folder).precision != "int8"
