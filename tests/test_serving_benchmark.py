@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.serving import environments, forms, load, measure, network, report, server, tables
 from benchmarks.serving.check import build_reference, check_answers
 from benchmarks.serving.errors import BenchmarkError
-from benchmarks.serving.peers import ONE_SMALL, PEERS, Peer, choose
+from benchmarks.serving.peers import ONE_SMALL, PEERS, Peer, Variant, choose
 from benchmarks.serving.results import Load, Results, Visit
 from fashion_mnist import model_folder, provenance
 from fashion_mnist.predictor import Predictor
@@ -35,6 +35,21 @@ def loaded(requests_per_s: float, p50_ms: float = 1.0) -> Visit:
         requests=100, requests_per_s=requests_per_s, p50_ms=p50_ms, p95_ms=2, p99_ms=3, cpu_ms=0.5, errors=1
     )
     return Visit(ready_s=2.0, loads={"json@32": figures})
+
+
+def plan_of(peers: list[Peer], predictor: Predictor, images: NDArray[np.uint8]) -> measure.Plan:
+    """One short round in this environment."""
+    return measure.Plan(
+        peers=peers,
+        pythons={peer.name: PYTHON for peer in peers},
+        images=images,
+        reference=build_reference(predictor, images[:100]),
+        rounds=1,
+        seconds=1,
+        trials=1,
+        bulk_images=64,
+        held_images=64,
+    )
 
 
 @pytest.fixture
@@ -163,24 +178,28 @@ def test_wrong_answers_are_refused(
             check_answers(echo.url, replace(constant, path="/healthz"), "json", reference)
 
 
+def test_a_peer_without_a_working_variant_is_missing(
+    tmp_path: Path, bundled: Predictor, test_images: NDArray[np.uint8]
+) -> None:
+    command = ("{python}", "-c", "raise SystemExit('not with {workers}')")
+    broken = replace(peer("echo"), command=command, variants=(Variant(1, 1), Variant(2, 1)))
+    kept = Results(date="", machine={}, settings={}, multiply_adds=1)
+    measure.run(plan_of([broken], bundled, test_images), kept, lambda _: None, lambda _: None)
+    assert [problem.partition(":")[0] for problem in kept.problems] == [
+        "trial of echo, 1 worker, 1 thread each",
+        "trial of echo, 2 workers, 1 thread each",
+    ]
+    assert "not with 2" in kept.missing["echo"]
+    assert kept.rounds == [{}]
+
+
 @WRK
 def test_a_round_of_real_servers(tmp_path: Path, bundled: Predictor, test_images: NDArray[np.uint8]) -> None:
     peers = [replace(peer("ours"), connections=(32,)), peer("echo"), peer("in-process")]
-    plan = measure.Plan(
-        peers=peers,
-        pythons={peer.name: PYTHON for peer in peers},
-        images=test_images,
-        reference=build_reference(bundled, test_images[:100]),
-        rounds=1,
-        seconds=1,
-        trials=1,
-        bulk_images=64,
-        held_images=64,
-    )
     kept = Results(date="", machine=provenance.machine(), settings={}, multiply_adds=1)
     path = report.results_path(tmp_path)
     told: list[str] = []
-    measure.run(plan, kept, lambda now: now.save(path), told.append)
+    measure.run(plan_of(peers, bundled, test_images), kept, lambda now: now.save(path), told.append)
     assert not kept.problems
     assert not kept.missing
     (visits,) = Results.load(path).rounds

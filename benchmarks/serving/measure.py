@@ -88,24 +88,29 @@ def _choose_variants(
 ) -> dict[str, Variant]:
     """The variant of each peer with the highest median of requests a second, over interleaved trials.
 
-    A peer that does not start or answers wrong is missing from then on.
+    A variant that does not start or answers wrong is a problem; a peer without another is missing.
     """
     chosen: dict[str, Variant] = {}
     for peer in plan.peers:
         variants = list(dict.fromkeys(peer.variants))  # on one processor some are the same
         if len(variants) > 1:
             tell(f"choosing for {peer.name}: {' or '.join(map(str, variants))}")
-            trials: dict[str, list[float]] = {str(variant): [] for variant in variants}
-            try:
-                for _ in range(plan.trials):
-                    for variant in variants:
-                        trials[str(variant)].append(_try(plan, peer, variant, folder))
-            except BenchmarkError as error:
-                results.missing[peer.name] = str(error)
-                tell(f"  missing: {error}")
+            trials: dict[Variant, list[float]] = {variant: [] for variant in variants}
+            failure = ""
+            for _ in range(plan.trials):
+                for variant in variants:
+                    try:
+                        trials[variant].append(_try(plan, peer, variant, folder))
+                    except BenchmarkError as error:
+                        failure = f"{peer.name}, {variant}: {error}"
+                        results.problems.append(f"trial of {failure}")
+                        tell(f"  failed: {failure}")
+            variants = [variant for variant in variants if trials[variant]]
+            if not variants:
+                results.missing[peer.name] = failure
                 continue
-            results.trials[peer.name] = trials
-            variants.sort(key=lambda variant: median(trials[str(variant)]), reverse=True)
+            variants.sort(key=lambda variant: median(trials[variant]), reverse=True)
+            results.trials[peer.name] = {str(variant): rates for variant, rates in trials.items()}
         chosen[peer.name] = variants[0]
         results.chosen[peer.name] = str(variants[0])
     return chosen

@@ -165,6 +165,7 @@ PEERS: Final = (
         environment={
             "RAY_SERVE_ENABLE_HA_PROXY": "1",  # both by its guide to high throughput
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # its 5 s end the start on a busy machine
             "RAY_USAGE_STATS_ENABLED": "0",
             "OMP_NUM_THREADS": "{threads}",
         },

@@ -16,7 +16,7 @@ import psutil
 from benchmarks.serving.errors import BenchmarkError
 from benchmarks.serving.peers import LOCAL, ROOT, Peer, Variant
 
-READY_TIMEOUT_S: Final = 120
+READY_TIMEOUT_S: Final = 180
 POLL_S: Final = 0.01
 STOP_TIMEOUT_S: Final = 15
 RUNTIMES: Final = ("libopenvino.so", "libtorch_cpu.so")
