@@ -1,9 +1,10 @@
 """Settings: of a training (flags and YAML keys) and of the service (environment variables)."""
 
+import socket
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fashion_mnist.errors import ConfigError
@@ -50,7 +51,7 @@ class TrainConfig(BaseModel):
     flip: bool = Field(True, description="mirror half of the images; switch off for digits, letters")
     shift: int = Field(2, ge=0, description="largest shift in pixels, reflected at the border")
     erase: float = Field(0.5, ge=0, le=1, description="share of images that lose a random rectangle")
-    seed: int = Field(0, ge=0, description="seed of splits, initial weights and augmentation")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of splits, initial weights and augmentation")
     threads: int | None = Field(None, ge=1, description="CPU threads (default: all)")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="of training: auto takes bf16 autocast where the processor has it"
@@ -90,9 +91,9 @@ class ServeConfig(BaseSettings):
     )
     host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - as BentoML
     port: int = Field(3000, ge=1, le=65535, description="port to listen on")
-    workers: int = Field(1, ge=1, description="processes; each holds its own copy of the model")
+    workers: int = Field(1, ge=1, le=1024, description="processes; each holds its own copy of the model")
     threads: int | None = Field(
-        None, ge=1, description="inference threads a worker (default: its share of the processors)"
+        None, ge=1, le=1024, description="inference threads a worker (default: its share of the processors)"
     )
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="of inference: auto takes bf16 where the processor has it"
@@ -105,11 +106,20 @@ class ServeConfig(BaseSettings):
     max_body_bytes: int = Field(33_554_432, ge=1, description="largest body")
     max_images: int = Field(10_000, ge=1, description="images in one request")
     max_pixels: int = Field(40_000_000, ge=1, description="width times height of one picture")
-    body_timeout_s: float = Field(20.0, gt=0, description="time for a body to arrive")
+    body_timeout_s: float = Field(20.0, gt=0, le=3600, description="time for a body to arrive")
     cors_origins: str = Field(
         "", description="origins that browsers may call from, with commas between them, or `*`"
     )
     access_log: bool = Field(False, description="log each request")
+
+    @field_validator("host")
+    @classmethod
+    def _check_host(cls, host: str) -> str:
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError) as error:
+            raise ValueError(f"no address ({error}); give one of this machine, as 127.0.0.1") from error
+        return host
 
     @property
     def threads_a_worker(self) -> int:
@@ -143,4 +153,4 @@ def read_serve_config() -> ServeConfig:
     except ValidationError as error:
         problem = error.errors()[0]
         name = f"FASHION_MNIST_{str(problem['loc'][0]).upper()}"
-        raise ConfigError(f"{name}={problem['input']}: {problem['msg']}") from error
+        raise ConfigError(f"{name}={str(problem['input'])[:200]}: {problem['msg']}") from error
