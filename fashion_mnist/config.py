@@ -105,7 +105,7 @@ class ServeConfig(BaseSettings):
     )
     max_body_bytes: int = Field(33_554_432, ge=1, description="largest body")
     max_images: int = Field(10_000, ge=1, description="images in one request")
-    max_pixels: int = Field(40_000_000, ge=1, description="width times height of one picture")
+    max_pixels: int = Field(40_000_000, ge=1, le=178_956_970, description="width times height of one picture")
     body_timeout_s: float = Field(20.0, gt=0, le=3600, description="time for a body to arrive")
     cors_origins: str = Field(
         "", description="origins that browsers may call from, with commas between them, or `*`"

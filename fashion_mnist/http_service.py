@@ -31,7 +31,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fashion_mnist import answers, multipart, openapi, pixels, wire
+from fashion_mnist import answers, decoder, multipart, openapi, wire
 from fashion_mnist.body import receive_body
 from fashion_mnist.config import ServeConfig
 from fashion_mnist.errors import InputError
@@ -186,7 +186,7 @@ class AppFactory(ServiceAppFactory):
         else:
             read = functools.partial(wire.read_body, kind, body, spec, limits)
             quick = len(body) <= QUICK_BYTES
-            if quick and (kind not in wire.PICTURE_TYPES or pixels.count_pixels(body) <= QUICK_BYTES):
+            if quick and (kind not in wire.PICTURE_TYPES or decoder.count_pixels(body) <= QUICK_BYTES):
                 return wire.Item(*read(), top)
         return wire.Item(*await self.in_thread(read), top)
 

@@ -56,6 +56,7 @@ def test_a_variable_sets_its_field_only(
         ("PRECISION", "fp8"),
         ("BATCH_SIZE", "1.5"),
         ("MAX_BODY_BYTES", "32 MB"),
+        ("MAX_PIXELS", "178956971"),  # where Pillow's own limit is
         ("BODY_TIMEOUT_S", "0"),
         ("ACCESS_LOG", "maybe"),
     ],

@@ -11,7 +11,7 @@ from conftest import BOOT, ROOT, StartService
 PACKAGE = ROOT / "fashion_mnist"
 LAYERS = [
     {"spec", "errors", "provenance"},
-    {"config"},
+    {"config", "decoder"},
     {"pixels", "calibration", "novelty", "download", "model_folder", "body", "multipart", "flags"},
     {"readers"},
     {"csv_reader"},
