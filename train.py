@@ -7,38 +7,35 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from fashion_mnist.errors import DependencyError, FashionMnistError
+from fashion_mnist.errors import DependencyError, one_line
 from fashion_mnist.flags import read_train_config
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one training; returns the exit code. Errors become one line."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one training; exits with a code where it fails. Errors become one line."""
     arguments = sys.argv[1:] if arguments is None else arguments
     console = Console()
-    try:
-        config = read_train_config(arguments)
+    with one_line("train.py"):
         try:
-            from fashion_mnist.pipeline import train
-            from fashion_mnist.progress import TrainingBar
-        except ModuleNotFoundError as error:
-            raise DependencyError(
-                f"training needs {error.name}: pip install -e '.[train]', or use `make train`"
-            ) from error
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
-        for noisy in ("torch", "onnxscript", "onnx_ir", "httpx"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
-        with TrainingBar(console) as bar:
-            trained = train(config, bar, shlex.join(["python", "train.py", *arguments]))
-    except FashionMnistError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("train.py: interrupted; --resume goes on after the last whole epoch", file=sys.stderr)
-        return 130
-    console.print(trained.report.table(f"{config.network} on the test images of {config.data}"))
-    console.print(f"saved {trained.tag}; serve it with: make serve, or bentoml serve", highlight=False)
-    return 0
+            config = read_train_config(arguments)
+            try:
+                from fashion_mnist.pipeline import train
+                from fashion_mnist.progress import TrainingBar
+            except ModuleNotFoundError as error:
+                raise DependencyError(
+                    f"training needs {error.name}: pip install -e '.[train]', or use `make train`"
+                ) from error
+            logging.basicConfig(level=logging.INFO, format="%(message)s")
+            for noisy in ("torch", "onnxscript", "onnx_ir", "httpx"):
+                logging.getLogger(noisy).setLevel(logging.WARNING)
+            with TrainingBar(console) as bar:
+                trained = train(config, bar, shlex.join(["python", "train.py", *arguments]))
+        except KeyboardInterrupt:
+            print("train.py: interrupted; --resume goes on after the last whole epoch", file=sys.stderr)
+            sys.exit(130)
+        console.print(trained.report.table(f"{config.network} on the test images of {config.data}"))
+        console.print(f"saved {trained.tag}; serve it with: make serve, or bentoml serve", highlight=False)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -10,9 +10,16 @@ from rich.console import Console
 from rich.table import Table
 
 import fashion_mnist
-from fashion_mnist import answers, data, pixels, store
+from fashion_mnist import answers, data, model_folder, pixels, store
 from fashion_mnist.config import ServeConfig, read_serve_config
-from fashion_mnist.errors import ConfigError, DependencyError, FashionMnistError, InputError, ModelError
+from fashion_mnist.errors import (
+    ConfigError,
+    DependencyError,
+    FashionMnistError,
+    InputError,
+    ModelError,
+    one_line,
+)
 from fashion_mnist.predictor import Predictor
 from fashion_mnist.readers import PICTURE_SUFFIXES
 
@@ -22,14 +29,11 @@ MODEL_OPTION = click.option(
 
 
 class _Commands(click.Group):
-    """Turns this package's errors into one line and an exit code."""
+    """Turns errors into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> object:
-        try:
+        with one_line("fashion-mnist"):
             return super().invoke(ctx)
-        except FashionMnistError as error:
-            print(f"fashion-mnist: {error}", file=sys.stderr)
-            ctx.exit(error.exit_code)
 
 
 @click.group(cls=_Commands)
@@ -47,12 +51,14 @@ def predict(images: tuple[str, ...], as_json: bool, model: str | None) -> None:
 
     A picture that cannot be read is named on standard error; the others are answered all the same.
     """
-    predictor, name = _open(model)
-    failed: InputError | None = None
-    for label, content in _pictures(images):
+    config = read_serve_config()
+    predictor, name = _open(model, config)
+    failed: FashionMnistError | None = None
+    for path in _paths(images):
+        label = click.format_filename(path)  # a name need not be UTF-8
         try:
-            image = pixels.read_picture(content, predictor.spec)
-        except InputError as error:
+            image = pixels.read_picture(_read(path), predictor.spec, config.max_pixels)
+        except (InputError, ConfigError) as error:
             click.echo(f"fashion-mnist: {label}: {error}", err=True)
             failed = error
             continue
@@ -74,7 +80,13 @@ def evaluate(model: str | None, source: str, output: Path | None) -> None:
     """Measure a model: on the test images of SOURCE, or on all where it has none."""
     from fashion_mnist import evaluation
 
-    predictor, name = _open(model)
+    if output is not None:  # before the work whose result goes there
+        model_folder.prepare(output)
+        try:
+            from fashion_mnist.report import read_history, write_report
+        except ModuleNotFoundError as error:
+            raise DependencyError(f"reports need {error.name}: pip install 'fashion-mnist[train]'") from error
+    predictor, name = _open(model, read_serve_config())
     spec = predictor.spec
     dataset = data.load(source, shape=spec.shape, classes=spec.classes)
     images = dataset.test
@@ -85,10 +97,6 @@ def evaluate(model: str | None, source: str, output: Path | None) -> None:
     report = evaluation.evaluate(probabilities, images.labels, spec.classes)
     Console().print(report.table(f"{name} on {source}"))
     if output is not None:
-        try:
-            from fashion_mnist.report import read_history, write_report
-        except ModuleNotFoundError as error:
-            raise DependencyError(f"reports need {error.name}: pip install 'fashion-mnist[train]'") from error
         history = read_history(predictor.folder)
         write_report(output, report, predictor.record, images, probabilities, history)
         click.echo(f"report written to {output / 'index.html'}")
@@ -123,28 +131,34 @@ def models() -> None:
         raise problem
 
 
-def _open(model: str | None) -> tuple[Predictor, str]:
-    config: ServeConfig = read_serve_config()
+def _open(model: str | None, config: ServeConfig) -> tuple[Predictor, str]:
     chosen = store.choose(model or config.model)
     return Predictor(chosen.folder, config.threads, config.precision), chosen.name
 
 
-def _pictures(names: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each picture; folders give their pictures in sorted order."""
+def _paths(names: tuple[str, ...]) -> Iterator[str]:
+    """The path of each picture; folders give their pictures in sorted order."""
     for name in names:
-        path = Path(name)
-        if name == "-":
-            yield "-", sys.stdin.buffer.read()
-        elif path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-            if not found:
-                raise ConfigError(f"{path}: no pictures in this folder")
-            yield from ((str(p), p.read_bytes()) for p in found)
-        else:
-            try:
-                yield name, path.read_bytes()
-            except OSError as error:
-                raise ConfigError(f"{name}: {error.strerror}") from error
+        folder = Path(name)
+        if name == "-" or not folder.is_dir():
+            yield name
+            continue
+        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.is_dir())
+        if not found:
+            raise ConfigError(f"{folder}: no pictures in this folder")
+        yield from map(str, found)
+
+
+def _read(path: str) -> bytes:
+    """The bytes of a file, or of standard input for `-`."""
+    try:
+        if path != "-":
+            return Path(path).read_bytes()
+        if sys.stdin is None:
+            raise ConfigError("standard input is closed; send it a picture, or name a file")
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise ConfigError(error.strerror) from error
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Settings: of a training (flags and YAML keys) and of the service (environment variables)."""
 
 import os
+import socket
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fashion_mnist.errors import ConfigError
@@ -57,7 +58,7 @@ class TrainConfig(BaseModel):
     flip: bool = Field(True, description="mirror half of the images; switch off for digits, letters")
     shift: int = Field(2, ge=0, description="largest shift in pixels, reflected at the border")
     erase: float = Field(0.5, ge=0, le=1, description="share of images that lose a random rectangle")
-    seed: int = Field(0, ge=0, description="seed of splits, initial weights and augmentation")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of splits, initial weights and augmentation")
     threads: int | None = Field(None, ge=1, description="CPU threads (default: all)")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         "auto", description="of training: auto takes bf16 autocast where the processor has it"
@@ -100,11 +101,12 @@ class ServeConfig(BaseSettings):
     workers: int | None = Field(
         None,
         ge=1,
+        le=1024,
         description="processes, each with its own copy of the model (default: one in a container, else one "
         "a processor)",
     )
     threads: int | None = Field(
-        None, ge=1, description="inference threads a worker (default: its share of the processors)"
+        None, ge=1, le=1024, description="inference threads a worker (default: its share of the processors)"
     )
     precision: Literal["auto", "int8", "bf16", "fp32"] = Field(
         "auto", description="of inference: auto takes the fastest that model and processor have"
@@ -116,12 +118,21 @@ class ServeConfig(BaseSettings):
     )
     max_body_bytes: int = Field(33_554_432, ge=1, description="largest body")
     max_images: int = Field(10_000, ge=1, description="images in one request")
-    max_pixels: int = Field(40_000_000, ge=1, description="width times height of one picture")
-    body_timeout_s: float = Field(20.0, gt=0, description="time for a body to arrive")
+    max_pixels: int = Field(40_000_000, ge=1, le=178_956_970, description="width times height of one picture")
+    body_timeout_s: float = Field(20.0, gt=0, le=3600, description="time for a body to arrive")
     cors_origins: str = Field(
         "", description="origins that browsers may call from, with commas between them, or `*`"
     )
     access_log: bool = Field(False, description="log each request")
+
+    @field_validator("host")
+    @classmethod
+    def _check_host(cls, host: str) -> str:
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError) as error:
+            raise ValueError(f"no address ({error}); give one of this machine, as 127.0.0.1") from error
+        return host
 
     @property
     def worker_count(self) -> int:
@@ -161,4 +172,4 @@ def read_serve_config() -> ServeConfig:
     except ValidationError as error:
         problem = error.errors()[0]
         name = f"FASHION_MNIST_{str(problem['loc'][0]).upper()}"
-        raise ConfigError(f"{name}={problem['input']}: {problem['msg']}") from error
+        raise ConfigError(f"{name}={str(problem['input'])[:200]}: {problem['msg']}") from error

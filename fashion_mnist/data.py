@@ -111,6 +111,8 @@ def load(
                 f"{source}: no such file or folder, and no data set of this name "
                 f"(the only name is {FASHION_MNIST})"
             )
+    if not path.is_file() and not path.is_dir():
+        raise DataError(f"{source}: neither a file nor a folder; give a CSV or a folder of images")
     if path.is_file():
         return Dataset(source, _named(read_csv(path), classes, path), None)
     if readers.is_idx_folder(path):

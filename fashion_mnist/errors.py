@@ -8,9 +8,13 @@
     └── DependencyError      6   an optional package is not installed
 
 Every message says what came, what was wanted and what to do. Errors are translated once: to an exit
-code by the command line, to a status by the service.
+code by the command lines, with `one_line`, to a status by the service.
 """
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 HTTP_ERRORS: Final[dict[str, tuple[int, str]]] = {
@@ -94,3 +98,27 @@ class DependencyError(FashionMnistError):
     """An optional package is not installed."""
 
     exit_code = 6
+
+
+@contextmanager
+def one_line(program: str) -> Iterator[None]:
+    """Turn this package's errors, and the system's, into one line on standard error and an exit code."""
+    try:
+        yield
+        if sys.stdout is not None:  # None where it is closed
+            sys.stdout.flush()
+    except FashionMnistError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # a reader that has enough, as `head`, is no error
+            print(f"{program}: {describe(error)}", file=sys.stderr)
+        if sys.stdout is not None:  # what could not be written is not tried again at the exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FashionMnistError.exit_code)
+
+
+def describe(error: OSError) -> str:
+    """An error of the system: the file, where there is one, and what is wrong with it."""
+    what = error.strerror or str(error)
+    return f"{str(error.filename)[:200]}: {what}" if error.filename else what

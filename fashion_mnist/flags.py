@@ -15,6 +15,7 @@ from pydantic_settings import (
 
 from fashion_mnist.config import TrainConfig
 from fashion_mnist.errors import ConfigError
+from fashion_mnist.spec import find_name_problem
 
 
 class _TrainFlags(TrainConfig, BaseSettings):
@@ -55,6 +56,8 @@ def read_train_config(arguments: Sequence[str]) -> TrainConfig:
     flags = _parse(arguments, {}, "")
     if flags.config is not None:
         flags = _parse(arguments, read_yaml(flags.config), f"{flags.config}, ")
+    if flags.classes is not None and (problem := find_name_problem(flags.classes)):
+        raise ConfigError(f"--classes: {problem}; give every class a name, with commas between them")
     return TrainConfig(**flags.model_dump(exclude={"config"}))
 
 
@@ -75,6 +78,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
             raise ConfigError(
                 f"{path}, {key}: there is no such setting; there is {', '.join(TrainConfig.model_fields)}"
             )
+        if isinstance(content[key], bool) and TrainConfig.model_fields[key].annotation is not bool:
+            raise ConfigError(f"{path}, {key}: it is yes or no ({content[key]}), expected another value")
     return content
 
 

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from fashion_mnist.errors import ModelError
+from fashion_mnist.errors import ConfigError, ModelError
 from fashion_mnist.spec import ModelSpec, find_name_problem
 
 FORMAT: Final = 1
@@ -66,6 +67,21 @@ class ModelRecord(BaseModel):
     def spec(self) -> ModelSpec:
         """Classes and image shape."""
         return ModelSpec(self.classes, self.height, self.width, self.channels)
+
+
+def prepare(folder: Path) -> None:
+    """Make a folder, and see that files can be written there: before long work, not after it.
+
+    Raises ConfigError.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: not a folder that can be written to ({error.strerror}); give another"
+        ) from error
 
 
 def read_record(folder: Path) -> ModelRecord:

@@ -54,6 +54,9 @@ def train(
 
     command: how this training was started, for the card.
     """
+    store.prepare()
+    if config.output is not None:
+        model_folder.prepare(config.output)
     dataset = load_dataset(config)
     splits = data.split(dataset, config.seed, config.limit)
     spec = splits.train.spec

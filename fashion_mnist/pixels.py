@@ -5,42 +5,22 @@ benchmarks, so that a picture means the same to all of them.
 """
 
 import contextlib
-import io
 import math
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from fashion_mnist import decoder
 from fashion_mnist.errors import InputError
 from fashion_mnist.spec import ModelSpec
 
-FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-"""What is decoded. Pillow knows far more; each is attack surface, so the list is short."""
 MAX_PIXELS: Final = 40_000_000
-MAX_SIDE_PX: Final = 30_000
-"""No camera makes longer sides, and resizing a line of millions of pixels holds up the process."""
 MAX_DEPTH: Final = 16
 """Nesting of a JSON array: far more than any image needs, far less than exhausts a stack."""
 BACKGROUND: Final = 0
 """Of letterbox borders and of transparent pictures: black, as in Fashion-MNIST."""
-
-_SIGNATURES: Final = (
-    (b"%PDF", 0, "PDF"),
-    (b"ftypheic", 4, "HEIC"),
-    (b"ftypheix", 4, "HEIC"),
-    (b"ftypmif1", 4, "HEIC"),
-    (b"ftypmsf1", 4, "HEIC"),
-    (b"ftypavif", 4, "AVIF"),
-    (b"II*\0", 0, "TIFF"),
-    (b"MM\0*", 0, "TIFF"),
-    (b"\0\0\1\0", 0, "ICO"),
-    (b"8BPS", 0, "Photoshop"),
-    (b"\xff\x0a", 0, "JPEG XL"),
-    (b"\0\0\0\x0cJXL ", 0, "JPEG XL"),
-    (b"\0\0\0\x0cjP  ", 0, "JPEG 2000"),
-)
 
 
 def read_picture(data: bytes, spec: ModelSpec, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -51,70 +31,7 @@ def read_picture(data: bytes, spec: ModelSpec, max_pixels: int = MAX_PIXELS) -> 
     Returns uint8 (H, W) or (H, W, 3). Raises InputError: broken_picture, too_many_pixels,
     unsupported_picture_format.
     """
-    try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
-        _check_size(picture.size, max_pixels)
-        if picture.format == "JPEG":  # decode at a fraction of the size where that is enough
-            picture.draft(None, (spec.width * 2, spec.height * 2))
-        picture.load()
-    except InputError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        # Pillow's own ceiling, 179 million pixels; the warning is an error where a caller makes it one
-        raise InputError(
-            "too_many_pixels", f"{error}; send a smaller picture, at most {max_pixels} pixels"
-        ) from error
-    except UnidentifiedImageError as error:
-        raise _unidentified(data) from error
-    except Exception as error:
-        # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, … on damaged files
-        raise InputError(
-            "broken_picture", f"the picture is truncated or damaged ({error}); send the whole file"
-        ) from error
-    return _to_spec(picture, spec)
-
-
-def count_pixels(data: bytes) -> int:
-    """Width times height by the header alone; 0 where there is none that can be read."""
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            return picture.width * picture.height
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, read_picture says
-        return 0
-
-
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise InputError("broken_picture", f"the picture is empty: {width} x {height} pixels")
-    if max(size) > MAX_SIDE_PX:
-        raise InputError(
-            "too_many_pixels",
-            f"the picture has {width} x {height} pixels, at most {MAX_SIDE_PX} a side are accepted",
-        )
-    if width * height > max_pixels:
-        raise InputError(
-            "too_many_pixels",
-            f"the picture has {width} x {height} = {width * height} pixels, at most {max_pixels} "
-            "are accepted; send a smaller one",
-        )
-
-
-def _unidentified(data: bytes) -> InputError:
-    """The error for bytes that none of our decoders takes: foreign format, or no picture at all."""
-    if not data:
-        return InputError("broken_picture", "the body is empty; send the bytes of a picture")
-    accepted = "PNG, JPEG, WebP, BMP or GIF"
-    name = next((n for magic, at, n in _SIGNATURES if data[at : at + len(magic)] == magic), None)
-    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head.startswith(b"<svg") or (head.startswith(b"<?xml") and b"<svg" in head):
-        name = "SVG"
-    if name:
-        return InputError(
-            "unsupported_picture_format",
-            f"{name} pictures are not decoded; convert it to {accepted}",
-        )
-    return InputError("broken_picture", f"the bytes are no picture; send a {accepted} file")
+    return _to_spec(decoder.decode(data, max_pixels, (spec.width * 2, spec.height * 2)), spec)
 
 
 def _to_spec(picture: Image.Image, spec: ModelSpec) -> NDArray[np.uint8]:

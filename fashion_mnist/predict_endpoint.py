@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from fashion_mnist import multipart, pixels, wire
+from fashion_mnist import decoder, multipart, wire
 from fashion_mnist.body import receive_body
 from fashion_mnist.config import ServeConfig
 from fashion_mnist.errors import InputError
@@ -108,7 +108,7 @@ class PredictEndpoint:
             return wire.Item(*await self.in_thread(read), top)
         read = functools.partial(wire.read_body, kind, body, spec, self.limits)
         quick = len(body) <= QUICK_BYTES
-        if quick and (kind not in wire.PICTURE_TYPES or pixels.count_pixels(body) <= QUICK_BYTES):
+        if quick and (kind not in wire.PICTURE_TYPES or decoder.count_pixels(body) <= QUICK_BYTES):
             return wire.Item(*read(), top)
         return wire.Item(*await self.in_thread(read), top)
 

@@ -1,5 +1,6 @@
 """The BentoML model store: save, choose, list."""
 
+import os
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ import yaml
 from bentoml._internal.configuration.containers import BentoMLContainer
 
 from fashion_mnist import model_folder
-from fashion_mnist.errors import ModelError
+from fashion_mnist.errors import ConfigError, ModelError
 
 NAME: Final = "fashion_mnist"
 BUNDLED: Final = "bundled"
@@ -38,6 +39,11 @@ class StoredModel:
     accuracy: float | None
     size_bytes: int
     created: datetime | None
+
+
+def prepare() -> None:
+    """See that models can be saved: before a training, not after it. Raises ConfigError."""
+    model_folder.prepare(_home())
 
 
 def save(folder: Path) -> str:
@@ -142,9 +148,20 @@ def _stored_model(name: str, folder: Path, created: datetime | None) -> StoredMo
     )
 
 
+def _home() -> Path:
+    """The folder of our models in BentoML's store, which may not be there yet."""
+    try:
+        return Path(BentoMLContainer.model_store_dir.get()) / NAME
+    except OSError as error:  # BentoML makes its folders here
+        home = os.environ.get("BENTOML_HOME", "")
+        raise ConfigError(
+            f"BENTOML_HOME={home[:200]}: {error.strerror}; give a folder that can be made and written to"
+        ) from error
+
+
 def _folders() -> dict[str, Path]:
     """Tag and folder of each of our models in the store, readable or not."""
-    home = Path(BentoMLContainer.model_store_dir.get()) / NAME
+    home = _home()
     return {f"{NAME}:{p.name}": p for p in home.iterdir() if p.is_dir()} if home.is_dir() else {}
 
 

@@ -64,6 +64,11 @@ def test_predict_names_a_bad_picture_and_answers_the_others(tmp_path: Path) -> N
             "neither a model folder nor a tag",
         ),
         (["evaluate", "--data", "missing"], 4, "missing: no such file"),
+        (["evaluate", "--data", "/dev/zero"], 4, "/dev/zero: neither a file nor a folder"),
+        (["evaluate", "--data", "missing", "--output", "/dev/null"], 2, "/dev/null: not a folder that can"),
+        (["evaluate", "--data", "missing", "--output", "/proc"], 2, "/proc: not a folder that can"),
+        (["predict", "a" * 5000], 1, "File name too long"),
+        (["predict", "--model", "a" * 5000, str(BOOT)], 5, "neither a model folder nor a tag"),
         (["predict"], 2, "Missing argument"),
     ],
 )
@@ -74,10 +79,58 @@ def test_errors_are_a_sentence_and_an_exit_code(arguments: list[str], code: int,
     assert "Traceback" not in err + out
 
 
-def test_a_bad_variable_is_named() -> None:
-    code, _, err = run("models", FASHION_MNIST_BATCH_SIZE="many")
+def test_predict_passes_over_folders_and_names_what_it_cannot_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    (tmp_path / "b.png").symlink_to("nowhere")
+    (tmp_path / "c.png").write_bytes(BOOT.read_bytes())
+    (tmp_path / os.fsdecode(b"d\xff.png")).write_bytes(BOOT.read_bytes())
+    code, out, err = run("predict", "--model", "bundled", tmp_path)
+    assert (code, out.count("Ankle boot")) == (2, 2)
+    assert err == f"fashion-mnist: {tmp_path}/b.png: No such file or directory\n"
+
+
+def test_predict_keeps_the_limit_of_pixels() -> None:
+    code, _, err = run("predict", "--model", "bundled", BOOT, FASHION_MNIST_MAX_PIXELS="783")
+    assert code == 3
+    assert "28 x 28 = 784 pixels, at most 783" in err
+
+
+@pytest.mark.parametrize(
+    ("redirection", "message"),
+    [
+        (f"predict --model bundled {BOOT} >/dev/full", "fashion-mnist: No space left on device\n"),
+        ("models >/dev/full", "fashion-mnist: No space left on device\n"),
+        ("predict --model bundled - <&-", "fashion-mnist: -: standard input is closed; send it a picture"),
+    ],
+)
+def test_closed_and_full_streams_are_named(redirection: str, message: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"{Path(sys.executable).parent}/fashion-mnist {redirection}",
+        shell=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "BENTOML_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (1, 2)
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FASHION_MNIST_BATCH_SIZE", "many"),
+        ("FASHION_MNIST_HOST", "no host!"),
+        ("BENTOML_HOME", "/dev/null"),
+        ("BENTOML_HOME", "/proc/none"),
+    ],
+)
+def test_a_bad_variable_is_named(name: str, value: str) -> None:
+    code, _, err = run("models", stdin=b"", **{name: value})
     assert code == 2
-    assert "FASHION_MNIST_BATCH_SIZE=many" in err
+    assert f"{name}={value}: " in err
+    assert err.count("\n") == 1
 
 
 def test_evaluate_prints_the_table_and_writes_the_report(tmp_path: Path) -> None:
@@ -115,6 +168,8 @@ def test_train_py_errors_are_one_line_and_an_exit_code() -> None:
     for arguments, code, message in (
         (["--epochs", "0"], 2, "train.py: --epochs:"),
         (["--data", "missing"], 4, "train.py: missing: no such file"),
+        (["--data", "/dev/zero"], 4, "train.py: /dev/zero: neither a file nor a folder"),
+        (["--data", "missing", "--output", "/proc"], 2, "train.py: /proc: not a folder that can"),
     ):
         done = subprocess.run(
             [sys.executable, "train.py", *arguments],

@@ -88,6 +88,8 @@ BAD_VALUES = [
     ("precision", "fp8"),
     ("erase", "1.5"),
     ("input_size", "7"),
+    ("seed", str(2**32)),
+    ("seed", str(2**80)),
 ]
 
 
@@ -101,7 +103,7 @@ def test_a_bad_flag_is_named_with_its_value(file: Path, name: str, value: str) -
 
 @pytest.mark.parametrize(("name", "value"), BAD_VALUES)
 def test_a_bad_key_is_named_with_its_file_and_value(file: Path, name: str, value: str) -> None:
-    file.write_text(f"seed: 1\n{name}: {value}\n")
+    file.write_text(f"flip: true\n{name}: {value}\n")
     with pytest.raises(ConfigError, match=rf"^{re.escape(str(file))}, {name}: .*{re.escape(value)}"):
         read_train_config(["--config", str(file)])
 
@@ -120,6 +122,19 @@ def test_a_file_that_is_no_mapping_is_named(file: Path, content: bytes, problem:
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=f"^{re.escape(str(file))}: {problem}"):
         read_train_config(["--config", str(file)])
+
+
+@pytest.mark.parametrize("key", ["epochs", "learning_rate", "limit", "precision"])
+def test_a_yes_is_no_number(file: Path, key: str) -> None:
+    file.write_text(f"{key}: yes\n")
+    with pytest.raises(ConfigError, match=rf"^{re.escape(str(file))}, {key}: it is yes or no \(True\)"):
+        read_train_config(["--config", str(file)])
+
+
+@pytest.mark.parametrize("classes", ["", " ", "shirt,,bag", "shirt", "bag,bag"])
+def test_names_that_no_model_can_have_are_refused(classes: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--classes: "):
+        read_train_config(["--classes", classes])
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ LAYERS = [
     {"spec", "errors", "processors"},
     {"provenance"},
     {"config"},
+    {"decoder"},
     {
         "pixels",
         "calibration",

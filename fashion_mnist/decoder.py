@@ -1,0 +1,143 @@
+"""The bytes of a picture file to a decoded picture: which formats, how large, and what is damage."""
+
+import io
+import zlib
+from typing import Final
+
+from PIL import Image, UnidentifiedImageError
+
+from fashion_mnist.errors import InputError
+
+FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+"""What is decoded. Pillow knows far more; each is attack surface, so the list is short."""
+MAX_SIDE_PX: Final = 30_000
+"""No camera makes longer sides, and resizing a line of millions of pixels holds up the process."""
+JPEG_START_OF_SCAN: Final = b"\xff\xda"
+JPEG_END: Final = b"\xff\xd9"
+JPEG_BLOCK_PIXELS: Final = 64
+PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+
+_SIGNATURES: Final = (
+    (b"%PDF", 0, "PDF"),
+    (b"ftypheic", 4, "HEIC"),
+    (b"ftypheix", 4, "HEIC"),
+    (b"ftypmif1", 4, "HEIC"),
+    (b"ftypmsf1", 4, "HEIC"),
+    (b"ftypavif", 4, "AVIF"),
+    (b"II*\0", 0, "TIFF"),
+    (b"MM\0*", 0, "TIFF"),
+    (b"\0\0\1\0", 0, "ICO"),
+    (b"8BPS", 0, "Photoshop"),
+    (b"\xff\x0a", 0, "JPEG XL"),
+    (b"\0\0\0\x0cJXL ", 0, "JPEG XL"),
+    (b"\0\0\0\x0cjP  ", 0, "JPEG 2000"),
+)
+
+
+def decode(data: bytes, max_pixels: int, enough: tuple[int, int]) -> Image.Image:
+    """The first frame of a picture file, of any size and mode.
+
+    enough: width and height; a larger JPEG may come back at a fraction of its size, but not below this.
+    Raises InputError: broken_picture, too_many_pixels, unsupported_picture_format.
+    """
+    try:
+        picture = _open(data, max_pixels)
+        if picture.format == "JPEG":
+            picture.draft(None, enough)
+        picture.load()
+    except InputError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        # Pillow's own ceiling, which it checks before it allocates
+        raise InputError(
+            "too_many_pixels",
+            f"the picture has far more pixels than are accepted, at most {max_pixels}; send a smaller one",
+        ) from error
+    except UnidentifiedImageError as error:
+        raise _unidentified(data) from error
+    except Exception as error:
+        # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, … on damaged files
+        raise _broken(str(error)) from error
+    return picture
+
+
+def count_pixels(data: bytes) -> int:
+    """Width times height by the header alone; 0 where there is none that can be read."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            return picture.width * picture.height
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, decode says
+        return 0
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """Open a picture of an accepted size, and refuse the damage that Pillow would pass over."""
+    if data[:2] == b"BM" and data[14:15] != b"\x0c" and data[21:22] >= b"\x80":
+        raise _broken("its width is negative")  # which Pillow takes for billions
+    file = io.BytesIO(data)
+    picture = Image.open(file, formats=FORMATS)
+    _check_size(picture.size, max_pixels)
+    if picture.format == "PNG":
+        _check_png(data)
+    elif picture.format == "JPEG":
+        if picture.width * picture.height > len(data) * 8 * JPEG_BLOCK_PIXELS:  # a block takes a bit at least
+            raise _broken(f"{len(data)} bytes cannot hold {picture.width} x {picture.height} pixels")
+        start = file.tell()
+        end = data.find(JPEG_END, start)
+        one_scan = "progressive" not in picture.info and data.find(JPEG_START_OF_SCAN, start, end) < 0
+        if end >= 0 and one_scan:
+            # Where a scan ends early, libjpeg paints the rest gray and says nothing; where the file ends
+            # instead, Pillow says that it is truncated. Of a whole scan, the zeros complete the last byte.
+            picture.fp = io.BytesIO(data[:end] + bytes(16))
+    return picture
+
+
+def _check_png(data: bytes) -> None:
+    """The checksum of each chunk, since decoding passes over those of the pixels."""
+    view, at = memoryview(data), len(PNG_SIGNATURE)
+    while at < len(data):
+        name, end = at + 4, at + 8 + int.from_bytes(view[at : at + 4])
+        if zlib.crc32(view[name:end]) != int.from_bytes(view[end : end + 4]):
+            raise _broken(f"a wrong checksum at byte {end}")
+        if data[name : name + 4] == b"IEND":
+            return
+        at = end + 4
+    raise _broken("the end is missing")
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise InputError("broken_picture", f"the picture is empty: {width} x {height} pixels")
+    if max(size) > MAX_SIDE_PX:
+        raise InputError(
+            "too_many_pixels",
+            f"the picture has {width} x {height} pixels, at most {MAX_SIDE_PX} a side are accepted",
+        )
+    if width * height > max_pixels:
+        raise InputError(
+            "too_many_pixels",
+            f"the picture has {width} x {height} = {width * height} pixels, at most {max_pixels} "
+            "are accepted; send a smaller one",
+        )
+
+
+def _broken(why: str) -> InputError:
+    return InputError("broken_picture", f"the picture is truncated or damaged ({why}); send the whole file")
+
+
+def _unidentified(data: bytes) -> InputError:
+    """The error for bytes that none of our decoders takes: foreign format, or no picture at all."""
+    if not data:
+        return InputError("broken_picture", "the body is empty; send the bytes of a picture")
+    accepted = "PNG, JPEG, WebP, BMP or GIF"
+    name = next((n for magic, at, n in _SIGNATURES if data[at : at + len(magic)] == magic), None)
+    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith(b"<svg") or (head.startswith(b"<?xml") and b"<svg" in head):
+        name = "SVG"
+    if name:
+        return InputError(
+            "unsupported_picture_format",
+            f"{name} pictures are not decoded; convert it to {accepted}",
+        )
+    return InputError("broken_picture", f"the bytes are no picture; send a {accepted} file")
