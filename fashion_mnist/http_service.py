@@ -12,8 +12,7 @@ batching, metrics, health endpoints, CORS. What is replaced, and why:
 
 import functools
 import logging
-import re
-import uuid
+import warnings
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar
 
@@ -29,12 +28,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from fashion_mnist import answers, decoder, multipart, openapi, wire
+from fashion_mnist import decoder, multipart, openapi, wire
 from fashion_mnist.body import receive_body
 from fashion_mnist.config import ServeConfig
 from fashion_mnist.errors import InputError
+from fashion_mnist.middleware import Edge, error_response, internal_error
 from fashion_mnist.predictor import Predictions
 from fashion_mnist.provenance import available_cpus
 from fashion_mnist.served import ServedModel
@@ -53,8 +53,6 @@ model with small requests, and BentoML's estimate of the time for a request stay
 QUICK_BYTES: Final = 8_192
 """Smaller bodies are decoded in the event loop, in microseconds. A small file can be a large picture, so a
 picture has to be as small in pixels too; the rest is decoded in threads, as many as there are processors."""
-RETRY_AFTER_S: Final = 1
-REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class ServiceInstance(Protocol):
@@ -94,7 +92,7 @@ class HttpService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         self.inject_config()
-        return RequestIds(AppFactory(self, is_main=is_main)())
+        return Edge(AppFactory(self, is_main=is_main)())
 
 
 class AppFactory(ServiceAppFactory):
@@ -104,8 +102,9 @@ class AppFactory(ServiceAppFactory):
         super().__init__(*args, **kwargs)
         self.timeout = None  # the queue has its own limit; BentoML's timer costs a task a request
         self.in_flight = 0
-        # it warns of each broken form, of which the client is told
+        # they warn of broken forms, pictures and arrays, of which the client is told
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
+        warnings.simplefilter("ignore")
         self.decoders = anyio.CapacityLimiter(available_cpus())
 
     def __call__(self) -> Starlette:
@@ -193,40 +192,6 @@ class AppFactory(ServiceAppFactory):
     async def in_thread(self, function: Callable[[], R]) -> R:
         """Run what takes milliseconds beside the event loop, which has to serve others."""
         return await anyio.to_thread.run_sync(function, limiter=self.decoders)
-
-
-class RequestIds:
-    """Outermost: every answer carries X-Request-ID, the caller's if it sent a printable one."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        sent = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
-        request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex.encode()
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
-            await send(message)
-
-        await self.app(scope, receive, send_with_id)
-
-
-def error_response(error: InputError, headers: dict[str, str] | None = None) -> Response:
-    """An error as its status and JSON; 503 says when to come back."""
-    headers = dict(headers or {})
-    if error.status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
-    return Response(answers.write_error(error), error.status, headers, wire.JSON)
-
-
-def internal_error() -> InputError:
-    """What a client may know of a failure of ours."""
-    return InputError("internal_error", "the service failed on this request; its log has the cause")
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

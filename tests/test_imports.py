@@ -19,7 +19,7 @@ LAYERS = [
     {"predictor"},
     {"evaluation", "augmentation", "networks", "store", "wire"},
     {"answers"},
-    {"training_state", "export", "torch_backend", "served"},
+    {"training_state", "export", "torch_backend", "served", "middleware"},
     {"training"},
     {"card", "report", "progress", "openapi"},
     {"pipeline", "http_service", "cli"},
