@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class _Commands(click.Group):
     """Turns errors into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> object:
+        warnings.simplefilter("ignore")  # libraries' remarks on pictures, of which we say what is wrong
         with one_line("fashion-mnist"):
             return super().invoke(ctx)
 

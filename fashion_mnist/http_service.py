@@ -13,9 +13,8 @@ batching, metrics, health endpoints, CORS. What is replaced, and why:
 import asyncio
 import functools
 import logging
-import re
 import sys
-import uuid
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
@@ -36,12 +35,13 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from fashion_mnist import openapi, wire
 from fashion_mnist.batching import BatchQueue
 from fashion_mnist.config import ServeConfig
 from fashion_mnist.errors import InputError
+from fashion_mnist.middleware import Edge
 from fashion_mnist.predict_endpoint import PredictEndpoint
 from fashion_mnist.predictor import Predictions
 from fashion_mnist.request_metrics import RequestMetrics
@@ -54,7 +54,6 @@ SWITCH_INTERVAL_S: Final = 0.0005
 5 ms by default, which is longer than a batch takes."""
 QUICK_S: Final = 0.001
 """As long as the event loop may stand still for a batch. To the other thread and back takes 0.1 to 0.3 ms."""
-REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
 class ServiceInstance(Protocol):
@@ -94,7 +93,7 @@ class HttpService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         self.inject_config()
-        return RequestIds(AppFactory(self, is_main=is_main)())
+        return Edge(AppFactory(self, is_main=is_main)())
 
 
 class AppFactory(ServiceAppFactory):
@@ -115,8 +114,9 @@ class AppFactory(ServiceAppFactory):
         self.endpoint = PredictEndpoint(
             lambda: self.instance.served, self.service.inner.config, queue(self.infer)
         )
-        # it warns of each broken form, of which the client is told
+        # they warn of broken forms, pictures and arrays, of which the client is told
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
+        warnings.simplefilter("ignore")
 
     def __call__(self) -> Starlette:
         app: Starlette = super().__call__()
@@ -193,27 +193,6 @@ class AppFactory(ServiceAppFactory):
         instance = self.instance
         content = openapi.describe(instance.served, instance.config)
         return Response(orjson.dumps(content), media_type=wire.JSON)
-
-
-class RequestIds:
-    """Outermost: every answer carries X-Request-ID, the caller's if it sent a printable one."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        sent = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
-        request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex.encode()
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
-            await send(message)
-
-        await self.app(scope, receive, send_with_id)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

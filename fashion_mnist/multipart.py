@@ -10,6 +10,16 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from fashion_mnist.errors import InputError
 
 
+class _Parser(MultiPartParser):
+    """Takes a part for a file too if its name is in `filename*=` alone, as some clients write it."""
+
+    def on_headers_finished(self) -> None:
+        sent = self._current_part.content_disposition or b""
+        if b"filename*=" in sent and b"filename=" not in sent:
+            self._current_part.content_disposition = sent + b"; filename=file"
+        super().on_headers_finished()
+
+
 async def read_files(headers: Headers, body: bytes, most: int) -> list[bytes]:
     """The files of a form, in its order; other fields are passed over.
 
@@ -24,7 +34,7 @@ async def read_files(headers: Headers, body: bytes, most: int) -> list[bytes]:
     boundary = parameters.get(b"boundary", b"")
     if b"--" + boundary + b"--" not in body:
         raise InputError("broken_form", "the multipart body has no closing boundary; send the whole form")
-    parser = MultiPartParser(headers, stream(), max_files=most, max_fields=most, max_part_size=len(body))
+    parser = _Parser(headers, stream(), max_files=most, max_fields=most, max_part_size=len(body))
     try:
         form = await parser.parse()
     except (MultiPartException, MultipartParseError, KeyError, ValueError) as error:

@@ -35,7 +35,7 @@ LAYERS = [
     {"answers"},
     {"training_state", "export", "torch_backend", "served", "responses"},
     {"training"},
-    {"quantization", "card", "report", "progress", "openapi", "predict_endpoint"},
+    {"quantization", "card", "report", "progress", "openapi", "predict_endpoint", "middleware"},
     {"pipeline", "http_service", "cli"},
 ]
 """A module imports only from the layers above its own line."""

@@ -128,6 +128,12 @@ def test_multipart_with_one_file_is_one_object_and_with_three_a_list(client: htt
     assert [p["class_id"] for p in three.json()["predictions"]] == [9, 9, 9]
 
 
+def test_a_file_whose_name_is_in_the_extended_form_alone_is_a_file(client: httpx.Client) -> None:
+    head = b"--x\r\nContent-Disposition: form-data; name=image; filename*=UTF-8''sko%C3%AF.png\r\n\r\n"
+    answer = post(client, "multipart/form-data; boundary=x", head + PNG + b"\r\n--x--\r\n")
+    assert answer.json()["class_id"] == 9
+
+
 def test_a_request_beyond_the_batch_size_is_answered_whole_and_in_order(
     client: httpx.Client, test_images: NDArray[np.uint8], bundled: Predictor
 ) -> None:
@@ -267,6 +273,25 @@ def test_other_paths_and_methods_answer_in_the_same_form(client: httpx.Client) -
     assert_error(client.post("/predict/", content=PNG), 404, "not_found")
     assert_error(client.get("/predict"), 405, "method_not_allowed")
     assert_error(client.post("/model"), 405, "method_not_allowed")
+
+
+def test_a_websocket_is_refused_in_the_same_form(client: httpx.Client) -> None:
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    assert_error(client.get("/predict", headers=upgrade), 404, "not_found")
+
+
+def test_what_libraries_remark_on_bodies_stays_out_of_the_log(service: Server, client: httpx.Client) -> None:
+    large = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(large, "PNG")
+    assert_error(post(client, "image/png", large.getvalue()), 413, "too_many_pixels")
+    old = npy(np.zeros(784, np.uint8)).replace(b"(784,), }  ", b"(784L,), } ")  # as Python 2 wrote it
+    assert post(client, "application/x-npy", old).status_code == 200
+    assert "Warning" not in service.log
 
 
 def test_the_callers_request_id_comes_back(client: httpx.Client) -> None:
