@@ -369,6 +369,7 @@ def test_limits_answer_413_408_and_503(start_service: StartService) -> None:
         "FASHION_MNIST_MAX_PIXELS": "1000",
         "FASHION_MNIST_BODY_TIMEOUT_S": "2",
         "FASHION_MNIST_MAX_IN_FLIGHT": "1",
+        "FASHION_MNIST_WORKERS": "1",  # the limit in flight is one of a worker
         "FASHION_MNIST_CORS_ORIGINS": "https://example.org",
     }
     with start_service(**settings) as server, httpx.Client(base_url=server.url) as client:
