@@ -39,7 +39,8 @@ def start_training(folder: Path, *flags: str) -> subprocess.Popen[str]:
     """train.py on a part of the sample, which takes seconds an epoch; state in `folder`."""
     return subprocess.Popen(
         [sys.executable, "train.py", "--data", str(SAMPLE), "--limit", "300", "--epochs", "4",
-         "--batch-size", "16", "--checkpoint", str(folder / "checkpoint.pt"), "--output", str(folder / "model"), *flags],
+         "--batch-size", "16", "--checkpoint", str(folder / "checkpoint.pt"),
+         "--output", str(folder / "model"), *flags],
         cwd=ROOT,
         env={**os.environ, "BENTOML_HOME": str(folder / "home")},
         stdout=subprocess.PIPE,
