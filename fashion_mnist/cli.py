@@ -83,7 +83,7 @@ def evaluate(model: str | None, source: str, output: Path | None) -> None:
     from fashion_mnist import evaluation
 
     if output is not None:  # before the work whose result goes there
-        model_folder.prepare(output)
+        model_folder.check_writable(output)
         try:
             from fashion_mnist.report import read_history, write_report
         except ModuleNotFoundError as error:

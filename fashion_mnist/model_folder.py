@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -69,14 +70,14 @@ class ModelRecord(BaseModel):
         return ModelSpec(self.classes, self.height, self.width, self.channels)
 
 
-def prepare(folder: Path) -> None:
-    """Make a folder, and see that files can be written there: before long work, not after it.
+def check_writable(folder: Path) -> None:
+    """See that a folder can be made and written to: before long work, not after it. Leaves nothing there.
 
     Raises ConfigError.
     """
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
         raise ConfigError(

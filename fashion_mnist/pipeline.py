@@ -54,9 +54,9 @@ def train(
 
     command: how this training was started, for the card.
     """
-    store.prepare()
+    store.check_writable()
     if config.output is not None:
-        model_folder.prepare(config.output)
+        model_folder.check_writable(config.output)
     dataset = load_dataset(config)
     splits = data.split(dataset, config.seed, config.limit)
     spec = splits.train.spec

@@ -41,9 +41,9 @@ class StoredModel:
     created: datetime | None
 
 
-def prepare() -> None:
+def check_writable() -> None:
     """See that models can be saved: before a training, not after it. Raises ConfigError."""
-    model_folder.prepare(_home())
+    model_folder.check_writable(_home())
 
 
 def save(folder: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from conftest import BOOT
 
-from fashion_mnist.errors import ModelError
+from fashion_mnist.errors import ConfigError, ModelError
 from fashion_mnist.model_folder import (
     CARD,
     EXAMPLE,
@@ -17,6 +17,7 @@ from fashion_mnist.model_folder import (
     RECORD,
     SAFETENSORS,
     ModelRecord,
+    check_writable,
     read_record,
     write_record,
 )
@@ -137,3 +138,13 @@ def test_a_record_without_calibration_and_metrics_reads_with_none(folder: Path) 
     assert (record.temperature, record.ood_threshold, record.metrics) == (None, None, None)
     write_record(folder, BARE)
     assert read_record(folder).temperature is None
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "link").symlink_to("nowhere")
+    for path in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "link", Path("/proc/a")):
+        with pytest.raises(ConfigError, match=f"^{path}: not a folder that can be written to"):
+            check_writable(path)
