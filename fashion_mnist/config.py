@@ -42,6 +42,13 @@ class TrainConfig(BaseModel):
     )
 
     network: str = Field("compact", description="a name from fashion_mnist/networks.py")
+    from_: str | None = Field(
+        None, alias="from", description="tag or folder of a model whose weights to start from"
+    )
+    teacher: tuple[str, ...] = Field(
+        (), description="tags or folders of models whose mean answer is learnt beside the labels"
+    )
+    distillation: float = Field(0.7, gt=0, le=1, description="weight of the teachers against the labels")
     epochs: int = Field(20, ge=1, description="passes over the training images")
     batch_size: int = Field(256, ge=2, description="images a step")
     optimizer: Literal["muon", "sgd"] = Field(
@@ -79,7 +86,9 @@ class TrainConfig(BaseModel):
 
     def recipe(self) -> dict[str, Any]:
         """The settings that decide how a model comes out: all but where files go and what is resumed."""
-        return self.model_dump(mode="json", exclude={"checkpoint", "output", "resume", "threads"})
+        return self.model_dump(
+            mode="json", by_alias=True, exclude={"checkpoint", "output", "resume", "threads"}
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -58,7 +58,7 @@ def read_train_config(arguments: Sequence[str]) -> TrainConfig:
         flags = _parse(arguments, read_yaml(flags.config), f"{flags.config}, ")
     if flags.classes is not None and (problem := find_name_problem(flags.classes)):
         raise ConfigError(f"--classes: {problem}; give every class a name, with commas between them")
-    return TrainConfig(**flags.model_dump(exclude={"config"}))
+    return TrainConfig(**flags.model_dump(exclude={"config"}, by_alias=True))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -73,12 +73,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigError(f"{path}: expected `key: value` lines, as `batch_size: 128`")
+    settings = {field.alias or name: field for name, field in TrainConfig.model_fields.items()}
     for key in content:
-        if key not in TrainConfig.model_fields:
-            raise ConfigError(
-                f"{path}, {key}: there is no such setting; there is {', '.join(TrainConfig.model_fields)}"
-            )
-        if isinstance(content[key], bool) and TrainConfig.model_fields[key].annotation is not bool:
+        if key not in settings:
+            raise ConfigError(f"{path}, {key}: there is no such setting; there is {', '.join(settings)}")
+        if isinstance(content[key], bool) and settings[key].annotation is not bool:
             raise ConfigError(f"{path}, {key}: it is yes or no ({content[key]}), expected another value")
     return content
 

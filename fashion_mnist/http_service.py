@@ -13,14 +13,17 @@ batching, metrics, health endpoints, CORS. What is replaced, and why:
 import asyncio
 import functools
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
 import orjson
+import uvicorn
 from _bentoml_impl.server.app import ContextMiddleware, ServiceAppFactory
 from _bentoml_sdk import Service
 from _bentoml_sdk.io_models import IORootModel
@@ -41,6 +44,7 @@ from fashion_mnist import openapi, wire
 from fashion_mnist.batching import BatchQueue
 from fashion_mnist.config import ServeConfig
 from fashion_mnist.errors import InputError
+from fashion_mnist.listener import BalancedServer, Counts
 from fashion_mnist.middleware import Edge
 from fashion_mnist.predict_endpoint import PredictEndpoint
 from fashion_mnist.predictor import Predictions
@@ -93,7 +97,19 @@ class HttpService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         self.inject_config()
+        _balance(self.inner.config.worker_count)
         return Edge(AppFactory(self, is_main=is_main)())
+
+
+def _balance(workers: int) -> None:
+    """Make BentoML's worker, in which this runs, share the connections evenly with the others.
+
+    BentoML starts `uvicorn.Server` right after this; there is no other way to give it one.
+    """
+    folder, index = os.environ.get("PROMETHEUS_MULTIPROC_DIR"), server_context.worker_index
+    if workers > 1 and folder is not None and index is not None:
+        counts = Counts(Path(folder) / f"connections-{os.getppid()}", workers, index)
+        uvicorn.Server = functools.partial(BalancedServer, counts=counts)  # type: ignore[misc, assignment]
 
 
 class AppFactory(ServiceAppFactory):

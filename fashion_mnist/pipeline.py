@@ -28,10 +28,15 @@ from fashion_mnist import (
 )
 from fashion_mnist.card import write_card
 from fashion_mnist.config import TrainConfig
+from fashion_mnist.distillation import Teachers
+from fashion_mnist.errors import ConfigError
 from fashion_mnist.evaluation import Report
 from fashion_mnist.model_folder import ModelRecord
+from fashion_mnist.networks import Classifier
 from fashion_mnist.predictor import Predictor
 from fashion_mnist.report import write_report
+from fashion_mnist.spec import ModelSpec
+from fashion_mnist.torch_backend import load_network
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +68,16 @@ def train(
     torch.manual_seed(config.seed)
     statistics = networks.pixel_statistics(torch.from_numpy(splits.train.images))
     network = networks.build(config.network, spec, *statistics)
+    if config.from_ is not None:
+        start_from(network, config.from_, spec)
+    teachers = None
+    if config.teacher:
+        folders = [store.choose(choice).folder for choice in config.teacher]
+        teachers = Teachers(folders, spec, config.threads)
     logger.info("training on %s images, %s classes", f"{len(splits.train):,}", len(spec.classes))
 
     checkpoint = config.checkpoint or default_checkpoint(config, splits)
-    history = training.fit(network, splits, config, on_progress, checkpoint)
+    history = training.fit(network, splits, config, on_progress, checkpoint, teachers)
 
     with tempfile.TemporaryDirectory(prefix="fashion-mnist-") as temporary:
         folder = Path(temporary) / config.network  # not the temporary folder itself: its mode is 0700
@@ -139,6 +150,25 @@ def default_checkpoint(config: TrainConfig, splits: data.Splits) -> Path:
     """A file of this training's own: others in the same folder have other names."""
     recipe = json.dumps([config.recipe(), splits.train.fingerprint()], sort_keys=True)
     return Path("runs") / f"{config.network}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.pt"
+
+
+def start_from(network: Classifier, choice: str, spec: ModelSpec) -> None:
+    """Give the network the weights of a stored model. Raises ModelError, and ConfigError if it is another."""
+    folder = store.choose(choice).folder
+    record = model_folder.read_record(folder)
+    if record.spec != spec:
+        raise ConfigError(
+            f"--from {choice}: has other classes or another shape of images than the data ({record.spec} "
+            f"against {spec}); give a model that was trained on such data"
+        )
+    stored = load_network(record, folder).state_dict()
+    try:
+        network.load_state_dict(stored)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"--from {choice}: is a {record.network!r} network, this training is of another; "
+            f"give --network {record.network}"
+        ) from error
 
 
 def load_dataset(config: TrainConfig) -> data.Dataset:

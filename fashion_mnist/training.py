@@ -18,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 from fashion_mnist.augmentation import augment
 from fashion_mnist.config import TrainConfig
 from fashion_mnist.data import LabelledImages, Splits
+from fashion_mnist.distillation import Teachers
 from fashion_mnist.errors import FashionMnistError
 from fashion_mnist.networks import Classifier
 from fashion_mnist.training_state import EpochRecord, TrainingState
@@ -92,6 +93,7 @@ def fit(
     config: TrainConfig,
     on_progress: Callable[[Progress], None] = lambda _: None,
     checkpoint: Path | None = None,
+    teachers: Teachers | None = None,
 ) -> History:
     """Train `network` on data.train; afterwards it holds the average of its weights at the best epoch.
 
@@ -100,6 +102,7 @@ def fit(
     the same machine and number of threads.
     checkpoint: a file written after each epoch; with config.resume the training goes on from it, and
     ends as if it had never been stopped. Ctrl-C after the first epoch ends the training early.
+    teachers: models whose answers are learnt too, with the weight config.distillation.
     Raises FashionMnistError when the loss is no longer a number, ConfigError when the checkpoint is of
     another training.
     """
@@ -117,6 +120,7 @@ def fit(
             "train": data.train.fingerprint(),
             "choose": data.choose.fingerprint(),
             "precision": "bf16" if bf16 else "fp32",
+            "teachers": teachers.fingerprint if teachers else "none",
         },
     )
     if checkpoint is not None and config.resume:
@@ -128,7 +132,7 @@ def fit(
                 ended = "early"
                 break
             start = time.monotonic()
-            progress = _train_epoch(state, images, labels, config, bf16, on_progress)
+            progress = _train_epoch(state, images, labels, config, bf16, on_progress, teachers)
             choose_loss, choose_accuracy = measure(state.average.module, data.choose, bf16=bf16)
             state.finish_epoch(
                 progress.loss, progress.accuracy, choose_loss, choose_accuracy, time.monotonic() - start
@@ -154,6 +158,7 @@ def _train_epoch(
     config: TrainConfig,
     bf16: bool,
     on_progress: Callable[[Progress], None],
+    teachers: Teachers | None,
 ) -> Progress:
     """One pass over the images, in an order and with changes that only seed and epoch decide."""
     epoch = len(state.records) + 1
@@ -166,10 +171,12 @@ def _train_epoch(
     seen = 0
     start = time.monotonic()
     for step, rows in enumerate(order.split(config.batch_size)[:steps], start=1):
-        y = labels[rows]
+        x, y = augment(images[rows], config, generator), labels[rows]
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits, _ = state.network(augment(images[rows], config, generator))
+            logits, _ = state.network(x)
         loss = F.cross_entropy(logits.float(), y, label_smoothing=config.label_smoothing)
+        if teachers is not None:
+            loss = torch.lerp(loss, teachers.loss(x, logits.float()), config.distillation)
         state.step(loss)
         seen += len(y)
         loss_sum += loss.detach() * len(y)

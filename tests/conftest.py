@@ -4,14 +4,16 @@ import atexit
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -54,9 +56,10 @@ class Server:
 
     @property
     def workers(self) -> list[psutil.Process]:
-        """The serving processes."""
+        """The serving processes that live."""
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return [p for p in children if any("_bentoml_impl" in part for part in p.cmdline())]
+        living = [p for p in children if p.status() != psutil.STATUS_ZOMBIE]
+        return [p for p in living if any("_bentoml_impl" in part for part in p.cmdline())]
 
 
 StartService = Callable[..., AbstractContextManager[Server]]
@@ -70,13 +73,23 @@ def free_port() -> int:
 
 
 @contextmanager
-def _run_service(folder: Path, target: str = ".", **environment: str) -> Iterator[Server]:
-    """`bentoml serve TARGET` on a free port until it is ready; stopped at the end."""
+def _run_service(
+    folder: Path,
+    target: str = ".",
+    *,
+    arguments: Sequence[str] = (),
+    verify: ssl.SSLContext | None = None,
+    **environment: str,
+) -> Iterator[Server]:
+    """`bentoml serve TARGET ARGUMENTS` on a free port until it is ready; stopped at the end.
+
+    verify: where it serves TLS, what trusts it, under the name localhost.
+    """
     port = free_port()
     home = folder / "bentoml-home"
     home.mkdir(parents=True, exist_ok=True)
     log_path = folder / f"serve-{port}.log"
-    command = [str(Path(sys.executable).parent / "bentoml"), "serve", target, "--port", str(port)]
+    command = [str(Path(sys.executable).parent / "bentoml"), "serve", target, "--port", str(port), *arguments]
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -90,22 +103,23 @@ def _run_service(folder: Path, target: str = ".", **environment: str) -> Iterato
                 **environment,
             },
         )
-    server = Server(f"http://127.0.0.1:{port}", process, log_path)
+    url = f"http://127.0.0.1:{port}" if verify is None else f"https://localhost:{port}"
+    server = Server(url, process, log_path)
     try:
-        _wait_until_ready(server)
+        _wait_until_ready(server, verify)
         yield server
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
-def _wait_until_ready(server: Server, timeout_s: float = 60) -> None:
+def _wait_until_ready(server: Server, verify: ssl.SSLContext | None, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             break
         try:
-            if httpx.get(f"{server.url}/readyz").status_code == 200:
+            if httpx.get(f"{server.url}/readyz", verify=verify or True).status_code == 200:
                 return
         except httpx.TransportError:
             time.sleep(0.05)
@@ -116,8 +130,8 @@ def _wait_until_ready(server: Server, timeout_s: float = 60) -> None:
 def start_service(tmp_path_factory: pytest.TempPathFactory) -> StartService:
     """Start a service with the variables given as keywords, on an empty store unless they say where."""
 
-    def start(target: str = ".", **environment: str) -> AbstractContextManager[Server]:
-        return _run_service(tmp_path_factory.mktemp("service"), target, **environment)
+    def start(target: str = ".", **options: Any) -> AbstractContextManager[Server]:
+        return _run_service(tmp_path_factory.mktemp("service"), target, **options)
 
     return start
 

@@ -76,7 +76,8 @@ def test_help_describes_every_setting(capsys: pytest.CaptureFixture[str]) -> Non
         read_train_config(["--help"])
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    for name in (*TrainConfig.model_fields, "config"):
+    names = (field.alias or name for name, field in TrainConfig.model_fields.items())
+    for name in (*names, "config"):
         assert f"--{name.replace('_', '-')}" in out
 
 

@@ -25,6 +25,7 @@ LAYERS = [
         "flags",
         "vision",
         "batching",
+        "listener",
         "request_metrics",
     },
     {"readers"},
@@ -33,7 +34,7 @@ LAYERS = [
     {"predictor"},
     {"evaluation", "augmentation", "muon", "networks", "store", "wire"},
     {"answers"},
-    {"training_state", "export", "torch_backend", "served", "responses"},
+    {"training_state", "export", "torch_backend", "served", "responses", "distillation"},
     {"training"},
     {"quantization", "card", "report", "progress", "openapi", "predict_endpoint", "middleware"},
     {"pipeline", "http_service", "cli"},
@@ -41,6 +42,7 @@ LAYERS = [
 """A module imports only from the layers above its own line."""
 TORCH_MODULES = {
     "augmentation",
+    "distillation",
     "networks",
     "training",
     "training_state",

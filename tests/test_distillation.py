@@ -1,0 +1,104 @@
+"""Learning from other models: their answers, and their weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SAMPLE
+from numpy.typing import NDArray
+
+from fashion_mnist import data, model_folder, networks, training
+from fashion_mnist.config import TrainConfig
+from fashion_mnist.data import Dataset
+from fashion_mnist.distillation import Teachers
+from fashion_mnist.errors import ConfigError, ModelError
+from fashion_mnist.pipeline import Trained, train
+from fashion_mnist.predictor import Predictor
+from fashion_mnist.spec import ModelSpec
+
+
+def teachers(trained: tuple[Trained, Path], spec: ModelSpec, count: int = 1) -> Teachers:
+    return Teachers([trained[1]] * count, spec)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_who_answers_as_the_teachers_do_has_nothing_to_learn(
+    trained: tuple[Trained, Path], spec: ModelSpec, test_images: NDArray[np.uint8], count: int
+) -> None:
+    images = test_images[:50]
+    logits = torch.from_numpy(Predictor(trained[1]).outputs(images)[0])
+    ours = teachers(trained, spec, count)
+    assert ours.loss(torch.tensor(images), logits + 3).item() == pytest.approx(0, abs=1e-5)
+    assert ours.loss(torch.tensor(images), -logits).item() > 0.1
+
+
+def test_what_the_teachers_know_is_learnt_though_the_labels_say_nothing(
+    trained: tuple[Trained, Path], spec: ModelSpec, sample: Dataset
+) -> None:
+    splits = data.split(sample, seed=0)
+    labels = np.random.default_rng(0).permutation(splits.train.labels)
+    splits = replace(splits, train=replace(splits.train, labels=labels))
+    torch.manual_seed(0)
+    network = networks.build(
+        "compact", spec, *networks.pixel_statistics(torch.from_numpy(splits.train.images))
+    )
+    config = TrainConfig(epochs=3, distillation=1.0)
+    history = training.fit(network, splits, config, teachers=teachers(trained, spec))
+    assert history.epochs[-1].choose_accuracy > 0.4
+
+
+def test_a_checkpoint_is_of_its_teachers(
+    trained: tuple[Trained, Path], spec: ModelSpec, sample: Dataset, tmp_path: Path
+) -> None:
+    splits = data.split(sample, seed=0, limit=100)
+    statistics = networks.pixel_statistics(torch.from_numpy(splits.train.images))
+    checkpoint = tmp_path / "checkpoint.pt"
+    config = TrainConfig(epochs=1, batch_size=16, checkpoint=checkpoint, resume=True)
+    first, second = (networks.build("compact", spec, *statistics) for _ in range(2))
+    training.fit(first, splits, config, checkpoint=checkpoint, teachers=teachers(trained, spec))
+    with pytest.raises(ConfigError, match="is of a training with teachers"):
+        training.fit(second, splits, config, checkpoint=checkpoint, teachers=teachers(trained, spec, 2))
+
+
+def test_training_goes_on_from_a_stored_model(trained: tuple[Trained, Path], tmp_path: Path) -> None:
+    settings = {"data": str(SAMPLE), "from": str(trained[1]), "teacher": (str(trained[1]),)}
+    config = TrainConfig(
+        **settings, epochs=1, learning_rate=1e-4, average_decay=0, output=tmp_path / "model",
+        checkpoint=tmp_path / "checkpoint.pt",
+    )  # fmt: skip
+    further = train(config)
+    assert further.report.accuracy > trained[0].report.accuracy - 0.05
+    assert further.record.config["from"] == str(trained[1])
+    assert further.record.config["teacher"] == [str(trained[1])]
+
+
+def test_models_that_do_not_fit_are_refused_before_training(
+    trained: tuple[Trained, Path], tmp_path: Path
+) -> None:
+    other = tuple("abcdefghij")
+    for setting in ("from", "teacher"):
+        value = {"from": str(trained[1]), "teacher": (str(trained[1]),)}[setting]
+        with pytest.raises(ConfigError, match=f"--{setting} .* has other classes or another shape"):
+            train(TrainConfig(data=str(SAMPLE), classes=other, epochs=1000, **{setting: value}))
+        value = {"from": str(tmp_path), "teacher": (str(tmp_path),)}[setting]
+        with pytest.raises(ModelError, match="neither a model folder nor a tag"):
+            train(TrainConfig(data=str(SAMPLE), epochs=1000, **{setting: value}))
+
+
+def test_weights_of_another_network_are_refused(
+    trained: tuple[Trained, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build_wide(spec: ModelSpec, mean: torch.Tensor, std: torch.Tensor) -> networks.Classifier:
+        body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(spec.height * spec.width, 20))
+        return networks.Classifier(body, 20, len(spec.classes), mean, std)
+
+    monkeypatch.setitem(networks.BUILDERS, "wide", build_wide)
+    with pytest.raises(ConfigError, match="is a 'compact' network, this training is of another"):
+        train(TrainConfig(data=str(SAMPLE), network="wide", epochs=1000, **{"from": str(trained[1])}))
+
+
+def test_the_record_names_what_a_training_learnt_from(trained: tuple[Trained, Path]) -> None:
+    record = model_folder.read_record(trained[1])
+    assert (record.config["from"], record.config["teacher"]) == (None, [])
