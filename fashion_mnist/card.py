@@ -25,6 +25,7 @@ def write_card(record: ModelRecord, report: Report, history: dict[str, Any]) -> 
         "  {learning_rate:6.4f}  {seconds:7.1f}".format(**epoch)
         for epoch in history["epochs"]
     )
+    teachers = "".join(_teacher_row(teacher) for teacher in record.training["teachers"])
     return f"""\
 # {record.network} on {record.data["name"]}
 
@@ -50,7 +51,7 @@ Classifies pictures of {shape} pixels, uint8, 0 is background, into {len(record.
 | seed | {record.config["seed"]} |
 | time | {record.training["seconds"] / 60:.1f} min for {record.config["epochs"]} epochs \
 ({record.training["ended"]}, the best was {record.training["best_epoch"]}) in {record.training["precision"]} |
-| machine | {machine} |
+{teachers}| machine | {machine} |
 | versions | {versions} |
 | date | {(record.created or "")[:10]} |
 | images | {images["train"]:,} to train, {images["choose"]:,} to choose, \
@@ -70,3 +71,15 @@ It has seen pictures like its training images and no others: for Fashion-MNIST t
 front views on black. A photograph is another matter. `in_distribution` says whether a picture looks like
 the calibration images; it is no proof of anything.
 """
+
+
+def _teacher_row(teacher: dict[str, Any]) -> str:
+    """One of `Teachers.describe()`; a model from elsewhere may not know all of it."""
+    facts = []
+    if teacher["accuracy"] is not None:
+        facts.append(f"accuracy {teacher['accuracy']:.2%}")
+    if teacher["seconds"] is not None:
+        facts.append(f"{teacher['seconds'] / 60:.1f} min")
+    if teacher["command"] is not None:
+        facts.append(f"`{teacher['command']}`")
+    return f"| learnt from | {teacher['name']}: {', '.join(facts) or 'of unknown origin'} |\n"

@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fashion_mnist import model_folder
 from fashion_mnist.errors import ConfigError
 from fashion_mnist.predictor import Predictor
 from fashion_mnist.spec import ModelSpec
@@ -34,6 +35,20 @@ class Teachers:
                 )
         checksums = [sorted(predictor.record.checksums.items()) for predictor in self.predictors]
         self.fingerprint = hashlib.sha256(repr(checksums).encode()).hexdigest()
+
+    def describe(self) -> list[dict[str, Any]]:
+        """For the record: where each comes from, how good it is and what it took."""
+        records = [(predictor.folder.name, predictor.record) for predictor in self.predictors]
+        return [
+            {
+                "name": name,
+                "command": record.command,
+                "accuracy": (record.metrics or {}).get("accuracy"),
+                "seconds": record.training.get("seconds"),
+                "sha256": record.checksums.get(model_folder.ONNX),
+            }
+            for name, record in records
+        ]
 
     def loss(self, images: Tensor, logits: Tensor) -> Tensor:
         """Divergence of the learner's answers from the teachers', both softened; mean over the images.

@@ -128,6 +128,7 @@ def train(
                     "best_epoch": history.best,
                     "choose_accuracy": history.epochs[history.best - 1].choose_accuracy,
                     "export_difference": difference,
+                    "teachers": teachers.describe() if teachers else [],
                 },
             }
         )

@@ -1,5 +1,6 @@
 """Learning from other models: their answers, and their weights."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from conftest import SAMPLE
 from numpy.typing import NDArray
 
 from fashion_mnist import data, model_folder, networks, training
+from fashion_mnist.card import write_card
 from fashion_mnist.config import TrainConfig
 from fashion_mnist.data import Dataset
 from fashion_mnist.distillation import Teachers
@@ -72,6 +74,11 @@ def test_training_goes_on_from_a_stored_model(trained: tuple[Trained, Path], tmp
     assert further.report.accuracy > trained[0].report.accuracy - 0.05
     assert further.record.config["from"] == str(trained[1])
     assert further.record.config["teacher"] == [str(trained[1])]
+    (teacher,) = further.record.training["teachers"]
+    assert teacher["name"] == trained[1].name
+    assert teacher["sha256"] == trained[0].record.checksums["network.onnx"]
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert f"| learnt from | model: accuracy {trained[0].report.accuracy:.2%}, " in card
 
 
 def test_models_that_do_not_fit_are_refused_before_training(
@@ -99,6 +106,17 @@ def test_weights_of_another_network_are_refused(
         train(TrainConfig(data=str(SAMPLE), network="wide", epochs=1000, **{"from": str(trained[1])}))
 
 
-def test_the_record_names_what_a_training_learnt_from(trained: tuple[Trained, Path]) -> None:
-    record = model_folder.read_record(trained[1])
-    assert (record.config["from"], record.config["teacher"]) == (None, [])
+def test_the_card_takes_teachers_of_unknown_origin(
+    trained: tuple[Trained, Path], spec: ModelSpec, tmp_path: Path
+) -> None:
+    folder = tmp_path / "teacher"
+    shutil.copytree(trained[1], folder)
+    bare = trained[0].record.model_copy(update={"metrics": None, "training": {}, "command": None})
+    model_folder.write_record(folder, bare)
+    facts = Teachers([folder], spec).describe()
+    record = trained[0].record
+    assert (record.config["from"], record.config["teacher"], record.training["teachers"]) == (None, [], [])
+    record = record.model_copy(update={"training": {**record.training, "teachers": facts}})
+    assert "| learnt from | teacher: of unknown origin |\n| machine |" in write_card(
+        record, trained[0].report, {"epochs": []}
+    )

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from benchmarks.serving import environments, forms, load, measure, network, report, server, tables
 from benchmarks.serving.check import build_reference, check_answers
 from benchmarks.serving.errors import BenchmarkError
-from benchmarks.serving.peers import ONE_SMALL, PEERS, Peer, Variant, choose
+from benchmarks.serving.peer import ONE_SMALL, Peer, Variant
+from benchmarks.serving.peers import PEERS, choose
 from benchmarks.serving.results import Load, Results, Visit
 from fashion_mnist import model_folder, provenance
 from fashion_mnist.predictor import Predictor

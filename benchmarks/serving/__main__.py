@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from benchmarks.serving import check, environments, measure, report
 from benchmarks.serving.errors import BenchmarkError
 from benchmarks.serving.network import count_multiply_adds
-from benchmarks.serving.peers import ROOT, Peer, choose
+from benchmarks.serving.peer import ROOT, Peer
+from benchmarks.serving.peers import choose
 from benchmarks.serving.results import Results
 from fashion_mnist import data, model_folder, provenance
 from fashion_mnist.errors import FashionMnistError

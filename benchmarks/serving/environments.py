@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.serving.errors import BenchmarkError
-from benchmarks.serving.peers import ROOT, Peer
+from benchmarks.serving.peer import ROOT, Peer
 
 ENVIRONMENTS: Final = ROOT / ".bench"
 PACKAGES: Final = {"wrk": "wrk", "java": "openjdk-17-jre-headless"}
@@ -38,7 +38,7 @@ def prepare(peer: Peer) -> Path:
 
     Raises BenchmarkError with the end of what pip said.
     """
-    folder = ENVIRONMENTS / peer.name
+    folder = ENVIRONMENTS / (peer.like or peer.name)
     python = folder / "bin" / "python"
     wanted = _read_requirements(peer.folder / "requirements.txt")
     stamp = folder / STAMP

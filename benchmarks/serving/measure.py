@@ -1,8 +1,7 @@
 """The measurement: rounds over all peers, each started, checked, loaded and stopped in turn.
 
-Start and stop in each round, instead of keeping all running: idle servers are not idle. On two processors,
-while nothing was asked, LitServe used 0.10 to 0.23 of one and Ray Serve 0.06 to 0.13 (the others under 0.01;
-each run measures it again). It measures the start in each round, too.
+Start and stop in each round, instead of keeping all running: idle servers are not idle (the report says
+what each uses), and so the start is measured in each round, too.
 """
 
 import json
@@ -23,7 +22,7 @@ from benchmarks.serving import load, server
 from benchmarks.serving.check import Reference, check_answers
 from benchmarks.serving.errors import BenchmarkError
 from benchmarks.serving.load import Traffic
-from benchmarks.serving.peers import LOCAL, ROOT, Peer, Variant
+from benchmarks.serving.peer import LOCAL, ROOT, Peer, Variant
 from benchmarks.serving.results import Burst, Held, Load, Results, Visit
 from benchmarks.serving.server import Server
 

@@ -5,7 +5,8 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.serving.peers import DEEP, PEERS, Peer
+from benchmarks.serving.peer import DEEP, Peer
+from benchmarks.serving.peers import PEERS
 from benchmarks.serving.results import Results, middle
 
 OURS: Final = "ours"

@@ -14,7 +14,7 @@ import httpx
 import psutil
 
 from benchmarks.serving.errors import BenchmarkError
-from benchmarks.serving.peers import LOCAL, ROOT, Peer, Variant
+from benchmarks.serving.peer import LOCAL, ROOT, Peer, Variant
 
 READY_TIMEOUT_S: Final = 180
 POLL_S: Final = 0.01

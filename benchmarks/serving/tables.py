@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from benchmarks.serving.peers import CPUS, PEERS, Peer
+from benchmarks.serving.peer import CPUS, Peer
+from benchmarks.serving.peers import PEERS
 from benchmarks.serving.results import Results, middle
 
 OURS: Final = "ours"

@@ -18,13 +18,15 @@ THREADS: Final = int(os.environ.get("BENCH_THREADS", "1"))
 WORKERS: Final = int(os.environ.get("BENCH_WORKERS", "1"))
 WAIT_S: Final = int(os.environ.get("BENCH_WAIT_MS", "0")) / 1000
 PORT: Final = int(os.environ.get("BENCH_PORT", "0"))
+PRECISION: Final = os.environ.get("BENCH_PRECISION", "bf16")
+"""Of the network. int8 is part of this project, so the others run what one has without it."""
 BATCH: Final = int(os.environ.get("BENCH_BATCH", "64"))
 """Requests in a batch at most, for every server that batches; ours takes 64."""
 
 
 def load_predictor() -> Predictor:
     """The bundled model with the threads of this worker, warm."""
-    predictor = Predictor(WEIGHTS, THREADS)
+    predictor = Predictor(WEIGHTS, THREADS, PRECISION)
     predictor.warm_up()
     return predictor
 
