@@ -91,10 +91,14 @@ def measure_preset(path: Path, console: Console) -> dict[str, Any]:
 
 
 def find_trained(config: TrainConfig) -> Path | None:
-    """The newest model in the store that was trained with exactly these settings."""
+    """The newest model in the store that was trained with exactly these settings.
+
+    A setting that came after the model has its default, which changes nothing.
+    """
+    defaults = TrainConfig().recipe()
     for model in store.list_models():
         folder = store.choose(model.name).folder
-        if read_history(folder) and read_record(folder).config == config.recipe():
+        if read_history(folder) and defaults | read_record(folder).config == config.recipe():
             return folder
     return None
 

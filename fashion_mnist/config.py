@@ -120,7 +120,7 @@ class ServeConfig(BaseSettings):
     precision: Literal["auto", "int8", "bf16", "fp32"] = Field(
         "auto", description="of inference: auto takes the fastest that model and processor have"
     )
-    batch_size: int = Field(64, ge=2, description="requests that one batch may join")
+    batch_size: int = Field(16, ge=2, description="requests that one batch may join")
     max_latency_ms: int = Field(10_000, ge=1, description="a queued request older than this is answered 503")
     max_in_flight: int = Field(
         1024, ge=1, description="requests a worker holds at once; more are answered 503"

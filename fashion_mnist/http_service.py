@@ -47,7 +47,7 @@ from fashion_mnist.errors import InputError
 from fashion_mnist.listener import BalancedServer, Counts
 from fashion_mnist.middleware import Edge
 from fashion_mnist.predict_endpoint import PredictEndpoint
-from fashion_mnist.predictor import Predictions
+from fashion_mnist.predictor import CHUNKS, Predictions
 from fashion_mnist.request_metrics import RequestMetrics
 from fashion_mnist.responses import error_response, internal_error
 from fashion_mnist.served import ServedModel
@@ -120,6 +120,7 @@ class AppFactory(ServiceAppFactory):
         self.timeout = None  # the queue has its own limit; BentoML's timer costs a task a request
         stock = self.dispatchers[PREDICT]
         queue: BatchQueue[NDArray[np.uint8], Predictions] = BatchQueue(
+            CHUNKS,
             max_latency_in_ms=int(stock.max_latency * 1000),
             max_batch_size=stock.max_batch_size,
             fallback=stock.fallback,

@@ -15,10 +15,10 @@ from fashion_mnist.errors import ModelError
 from fashion_mnist.novelty import energy_score
 from fashion_mnist.processors import available_cpus, multiplies_bytes
 
-CHUNKS: Final = (64, 32, 16, 8, 4, 2, 1)
+CHUNKS: Final = (16, 8, 4, 2, 1)
 """Images in one call of the network. OpenVINO compiles kernels for each batch size that it meets, which
-costs as much as tens of images; with these seven, 37 images are 32 + 4 + 1 and nothing is ever compiled
-late. More than 64 gains no speed and costs memory."""
+costs as much as tens of images; with these five, 37 images are 16 + 16 + 4 + 1 and nothing is ever compiled
+late. 64 would be faster by 1 %, and take 9 MB more."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from bentoml.exceptions import ServiceUnavailable
 
 from fashion_mnist.batching import BatchQueue
 
+SIZES = (8, 4, 2, 1)
+
 
 def refuse() -> NoReturn:
     raise ServiceUnavailable("process is overloaded")
@@ -21,6 +23,7 @@ class Model:
         self.batches: list[list[int]] = []
         self.free = asyncio.Event()
         queue: BatchQueue[int, int] = BatchQueue(
+            SIZES,
             max_latency_in_ms=latency_ms,
             max_batch_size=most,
             fallback=refuse,
@@ -53,7 +56,7 @@ def test_one_alone_starts_at_once_and_what_comes_meanwhile_goes_together() -> No
         assert model.batches == [[0]]
         model.free.set()
         assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10, 12, 14]
-        assert model.batches == [[0], [1, 2, 3, 4], [5, 6, 7]]
+        assert model.batches == [[0], [1, 2, 3, 4], [5, 6], [7]]
 
     run(test())
 

@@ -21,7 +21,8 @@ class Variant:
     """One way to spread a server over the processors.
 
     workers: processes that run the model; 0 where the server's own process does. threads: for
-    inference, of each. wait_ms: how long a request may wait for a batch of `batch` to fill.
+    inference, of each; 0 for a server's own defaults. wait_ms: how long a request may wait for a batch
+    of `batch` to fill.
     """
 
     workers: int
@@ -30,11 +31,14 @@ class Variant:
     batch: int = 64
 
     def __str__(self) -> str:
+        if not self.threads:
+            return "its defaults"
         where = _count(self.workers, "worker") if self.workers else "no worker processes"
         wait = f", {self.wait_ms} ms for a batch of {self.batch}" if self.wait_ms else ""
         return f"{where}, {_count(self.threads, 'thread')} each{wait}"
 
 
+DEFAULTS: Final = Variant(0, 0)
 ONE_BIG: Final = Variant(1, CPUS)
 MANY_SMALL: Final = Variant(CPUS, 1)
 ONE_SMALL: Final = Variant(1, 1)

@@ -7,6 +7,7 @@ from benchmarks.serving.peer import (
     BATCHING,
     CPUS,
     DEEP,
+    DEFAULTS,
     LOCAL,
     MANY_SMALL,
     ONE_BIG,
@@ -44,7 +45,7 @@ PEERS: Final = (
         network=AS_SERVED,
         forms={**forms.plain_forms(), **forms.NPY},
         ready_url=_url("/readyz"),
-        variants=(ONE_BIG,),  # its defaults: it is not tuned for the benchmark
+        variants=(DEFAULTS,),  # it is not tuned for the benchmark
         connections=DEEP,
         environment={"FASHION_MNIST_MODEL": "bundled"},
         note="default settings",

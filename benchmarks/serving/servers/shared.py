@@ -21,7 +21,7 @@ PORT: Final = int(os.environ.get("BENCH_PORT", "0"))
 PRECISION: Final = os.environ.get("BENCH_PRECISION", "bf16")
 """Of the network. int8 is part of this project, so the others run what one has without it."""
 BATCH: Final = int(os.environ.get("BENCH_BATCH", "64"))
-"""Requests in a batch at most, for every server that batches; ours takes 64."""
+"""Requests in a batch at most, for every server that batches; ours takes 16."""
 
 
 def load_predictor() -> Predictor:
