@@ -23,7 +23,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch. Losses are mean cross-entropies; `train_*` are over the augmented images."""
+    """One epoch. Losses are mean cross-entropies; `train_*` are over the augmented images.
+
+    With teachers, `train_loss` is what was minimised: labels and teachers by their weights.
+    """
 
     epoch: int
     train_loss: float
