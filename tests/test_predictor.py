@@ -96,14 +96,17 @@ def test_a_model_without_calibration_scores_nothing(tmp_path: Path, test_images:
     assert found.probabilities.sum(axis=1) == pytest.approx(np.ones(5))
 
 
-def test_a_graph_that_does_not_compile_is_refused_with_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "precision"), [(model_folder.ONNX, "fp32"), (model_folder.INT8, "int8")])
+def test_a_graph_that_does_not_compile_is_refused_with_a_sentence(
+    name: str, precision: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "model"
     shutil.copytree(store.BUNDLED_FOLDER, folder)
     record = read_record(folder)
-    (folder / model_folder.ONNX).write_bytes(b"no graph")
+    (folder / name).write_bytes(b"no graph")
     write_record(folder, record)
-    with pytest.raises(ModelError, match="OpenVINO cannot compile"):
-        Predictor(folder)
+    with pytest.raises(ModelError, match=f"{name}: OpenVINO cannot compile"):
+        Predictor(folder, precision=precision)
 
 
 @pytest.mark.parametrize(
@@ -115,10 +118,11 @@ def test_a_graph_that_does_not_compile_is_refused_with_a_sentence(tmp_path: Path
         ({"channels": 3}, r"its images are \[\?,28,28\], by model.json \[\?,28,28,3\]"),
     ],
 )
+@pytest.mark.parametrize(("name", "precision"), [(model_folder.ONNX, "fp32"), (model_folder.INT8, "int8")])
 def test_a_record_of_another_network_is_refused(
-    tmp_path: Path, change: dict[str, object], problem: str
+    tmp_path: Path, change: dict[str, object], problem: str, name: str, precision: str
 ) -> None:
     folder = shutil.copytree(store.BUNDLED_FOLDER, tmp_path / "model")
     write_record(folder, read_record(folder).model_copy(update=change))
-    with pytest.raises(ModelError, match=f"{model_folder.ONNX}: {problem}; the model is damaged"):
-        Predictor(folder)
+    with pytest.raises(ModelError, match=f"{name}: {problem}; the model is damaged"):
+        Predictor(folder, precision=precision)

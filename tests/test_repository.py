@@ -22,13 +22,13 @@ def size(folder: Path) -> int:
 
 def test_the_bundled_model_is_small_whole_and_good() -> None:
     record = model_folder.read_record(store.BUNDLED_FOLDER)
-    assert set(record.checksums) == {"network.onnx", "network.safetensors", "example.png"}
+    assert set(record.checksums) == set(model_folder.READ)
     assert (store.BUNDLED_FOLDER / "network.onnx").stat().st_size <= 4_000_000
     assert size(store.BUNDLED_FOLDER) <= 8_000_000
     assert not (store.BUNDLED_FOLDER / "report").exists()
     assert record.metrics is not None
     assert record.metrics["n"] == 10_000
-    assert record.metrics["accuracy"] >= 0.925
+    assert record.metrics["accuracy"] >= 0.95
     assert record.command is not None
     assert record.command in (store.BUNDLED_FOLDER / "README.md").read_text()
 
