@@ -1,20 +1,25 @@
 """The Bento service: `bentoml serve`, then POST a picture to /predict."""
 
+from __future__ import annotations
+
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bentoml
-import numpy as np
 from bentoml.images import Image
-from numpy.typing import NDArray
 
 from fashion_mnist import model_folder, store
 from fashion_mnist.config import read_serve_config
 from fashion_mnist.errors import FashionMnistError
 from fashion_mnist.http_service import HttpService, PredictInput, PredictOutput
-from fashion_mnist.predictor import Predictions
-from fashion_mnist.served import ServedModel
+
+if TYPE_CHECKING:  # only the workers need what these load, see http_service.py
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fashion_mnist.predictor import Predictions
 
 logger = logging.getLogger("bentoml.service")
 
@@ -42,6 +47,8 @@ class FashionMnist:
     config = config
 
     def __init__(self) -> None:
+        from fashion_mnist.served import ServedModel
+
         self.served = ServedModel(chosen, config)
         logger.info(
             "serving %s, because %s; %s, inference threads: %d",

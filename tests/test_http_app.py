@@ -1,4 +1,4 @@
-"""The private side of BentoML that http_service.py uses, and BentoML's own client against it."""
+"""The private side of BentoML that http_app.py uses, and BentoML's own client against it."""
 
 import inspect
 import subprocess
