@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bentoml
-from bentoml.images import Image
 
-from fashion_mnist import model_folder, store
+from fashion_mnist import model_folder, packaging, store
 from fashion_mnist.config import read_serve_config
 from fashion_mnist.errors import FashionMnistError
 from fashion_mnist.http_service import HttpService, PredictInput, PredictOutput
@@ -23,6 +23,9 @@ if TYPE_CHECKING:  # only the workers need what these load, see http_service.py
 
 logger = logging.getLogger("bentoml.service")
 
+# BentoML's images set it, and where it is set BentoML does not replace a worker that dies
+os.environ.pop("BENTOML_CONTAINERIZED", None)
+
 try:
     config = read_serve_config()
     chosen = store.choose(config.model, store.built_with(Path(__file__).parent))
@@ -34,8 +37,7 @@ except FashionMnistError as error:
 @bentoml.service(
     name="fashion_mnist",
     service_class=HttpService,
-    # given here, the image needs no compiler; from bentofile.yaml alone, 577 MB of them are installed
-    image=Image(base_image="python:3.11-slim", distro="none"),
+    image=packaging.build_image(bentoml.use_arguments(packaging.BuildArguments)),
     **config.bentoml_settings(),
 )
 class FashionMnist:

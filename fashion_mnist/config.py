@@ -1,6 +1,5 @@
 """Settings: of a training (flags and YAML keys) and of the service (environment variables)."""
 
-import os
 import socket
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -11,8 +10,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from fashion_mnist.errors import ConfigError
 from fashion_mnist.processors import available_cpus
 
-CONTAINERIZED: Final = "BENTOML_CONTAINERIZED"
-"""A variable that BentoML's images set."""
 MOST_WORKERS: Final = 16
 """Of those that are started unasked: each takes 200 MB."""
 
@@ -111,8 +108,8 @@ class ServeConfig(BaseSettings):
         None,
         ge=1,
         le=1024,
-        description="processes, each with its own copy of the model (default: one in a container, else one "
-        "a processor)",
+        description="processes, each with its own copy of the model (default: one a processor; the image "
+        "sets 1)",
     )
     threads: int | None = Field(
         None, ge=1, le=1024, description="inference threads a worker (default: its share of the processors)"
@@ -145,9 +142,8 @@ class ServeConfig(BaseSettings):
 
     @property
     def worker_count(self) -> int:
-        """Processes. BentoML does not replace a worker that dies in a container, so there it is one."""
-        in_container = CONTAINERIZED in os.environ
-        return self.workers or (1 if in_container else min(available_cpus(), MOST_WORKERS))
+        """Processes: as many as asked for, or one a processor."""
+        return self.workers or min(available_cpus(), MOST_WORKERS)
 
     @property
     def threads_a_worker(self) -> int:

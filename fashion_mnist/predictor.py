@@ -14,6 +14,7 @@ from fashion_mnist.calibration import softmax
 from fashion_mnist.errors import ModelError
 from fashion_mnist.novelty import energy_score
 from fashion_mnist.processors import available_cpus, multiplies_bytes
+from fashion_mnist.runtime import import_openvino
 
 CHUNKS: Final = (16, 8, 4, 2, 1)
 """Images in one call of the network. OpenVINO compiles kernels for each batch size that it meets, which
@@ -81,8 +82,7 @@ class Predictor:
 
     def _compile(self) -> None:
         """Make `_run` work; sets `precision` to the one in use."""
-        import openvino
-
+        openvino = import_openvino()
         core = openvino.Core()
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if self.precision == "auto":

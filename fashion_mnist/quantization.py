@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from fashion_mnist import model_folder
 from fashion_mnist.data import LabelledImages
 from fashion_mnist.predictor import Predictor
+from fashion_mnist.runtime import import_openvino
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ def quantize(folder: Path, images: NDArray[np.uint8], choose: LabelledImages) ->
     quantisation: symmetric weights, asymmetric activations, corrected biases. The first convolution stays
     as it is: it is the smallest, and half of the difference that int8 makes comes from it.
     """
+    openvino = import_openvino()
     import nncf
 
     nncf.set_log_level(logging.ERROR)

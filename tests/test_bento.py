@@ -15,10 +15,10 @@ from fashion_mnist import store
 BIN = Path(sys.executable).parent
 
 
-def build(home: Path) -> Path:
+def build(home: Path, *arguments: str) -> Path:
     """Build a Bento into this BentoML home; returns its folder."""
     done = subprocess.run(
-        [BIN / "bentoml", "build", "--output", "tag"],
+        [BIN / "bentoml", "build", "--output", "tag", *arguments],
         cwd=ROOT,
         env={**os.environ, "BENTOML_HOME": str(home)},
         capture_output=True,

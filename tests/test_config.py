@@ -100,13 +100,11 @@ def test_cors_is_on_for_the_given_origins_only(text: str, origins: list[str]) ->
     assert "X-Request-ID" in cors["access_control_expose_headers"]
 
 
-def test_a_worker_a_processor_and_one_in_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("BENTOML_CONTAINERIZED", raising=False)
+def test_a_worker_a_processor() -> None:
     processors = available_cpus()
     assert ServeConfig().worker_count == min(16, processors)
     assert ServeConfig().threads_a_worker == max(1, processors // 16)
-    monkeypatch.setenv("BENTOML_CONTAINERIZED", "true")
-    assert (ServeConfig().worker_count, ServeConfig().threads_a_worker) == (1, processors)
+    assert ServeConfig(workers=1).threads_a_worker == processors
     assert ServeConfig(workers=3).worker_count == 3
 
 

@@ -1,6 +1,7 @@
 """What is imported where: the package loads nothing heavy, and its modules depend one way."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from conftest import BOOT, ROOT, StartService
 
 PACKAGE = ROOT / "fashion_mnist"
 LAYERS = [
-    {"spec", "errors", "processors"},
+    {"spec", "errors", "processors", "runtime", "packaging"},
     {"provenance"},
     {"config"},
     {"decoder"},
@@ -114,6 +115,19 @@ def test_importing_loads_nothing_heavy(module: str, absent: str) -> None:
     code = f"import sys, {module}; print([m for m in {absent.split()!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_nothing_reports_to_the_makers_of_openvino(tmp_path: Path) -> None:
+    code = (
+        "import sys; from fashion_mnist.predictor import Predictor; from fashion_mnist.store import *; "
+        "Predictor(BUNDLED_FOLDER); print('openvino.tools.ovc.telemetry_stub' in sys.modules)"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "BENTOML_HOME": str(tmp_path / "bentoml")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "True"
+    assert {path.name for path in tmp_path.iterdir()} <= {"bentoml"}
 
 
 def test_a_serving_worker_never_maps_torch_or_pandas(start_service: StartService) -> None:

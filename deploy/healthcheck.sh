@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# What Docker asks the container every few seconds: is the service ready? By bash alone: a Python would take
+# a hundred times as long, and the image has no curl.
+set -eu
+port=${PORT:-${BENTOML_PORT:-${FASHION_MNIST_PORT:-3000}}}
+exec 3<>"/dev/tcp/127.0.0.1/$port"
+printf 'GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3
+read -r _ status _ <&3
+[ "$status" = 200 ]
