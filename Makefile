@@ -2,19 +2,21 @@
 #
 #   PYTHON=python3.12   the interpreter that .venv is made of
 #   PIP_ARGS="…"        options for pip, such as another index: this is how you choose which torch
+#   CONTAINERIZE_ARGS   options for `bentoml containerize`, such as --opt platform=linux/arm64
 #   HOST, PORT          where `make serve` listens
 
 PYTHON ?= python3
 HOST ?= 0.0.0.0
 PORT ?= 3000
 PIP_ARGS ?=
+CONTAINERIZE_ARGS ?=
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 export BENTOML_DO_NOT_TRACK ?= True
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test test-full bench lint format bento image clean
+.PHONY: help serve train test test-full bench lint format bento image image-training image-test clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,7 +32,7 @@ train: $(VENV)/.dev  ## train, evaluate, save to the model store (ARGS="--epochs
 	@$(BIN)/python train.py $(ARGS)
 
 test: $(VENV)/.dev  ## run the tests (under 4 minutes)
-	$(BIN)/python -m pytest -m "not full" $(ARGS)
+	$(BIN)/python -m pytest -m "not full and not image" $(ARGS)
 
 test-full: $(VENV)/.dev  ## run the long checks on the full data
 	$(BIN)/python -m pytest -m full -s $(ARGS)
@@ -51,7 +53,14 @@ bento: $(VENV)/.serve  ## build the Bento
 	$(BIN)/bentoml build
 
 image: bento  ## build the image fashion_mnist:latest; needs a Docker engine
-	$(BIN)/bentoml containerize fashion_mnist:latest -t fashion_mnist:latest
+	$(BIN)/bentoml containerize fashion_mnist:latest -t fashion_mnist:latest $(CONTAINERIZE_ARGS)
+
+image-training: $(VENV)/.serve  ## build an image that can train too
+	$(BIN)/bentoml build -f bentofile.train.yaml
+	$(BIN)/bentoml containerize fashion_mnist_training:latest -t fashion_mnist_training:latest $(CONTAINERIZE_ARGS)
+
+image-test: $(VENV)/.dev  ## build the image and run it, hardened; needs a Docker engine
+	CONTAINERIZE_ARGS='$(CONTAINERIZE_ARGS)' $(BIN)/python -m pytest -m image $(ARGS)
 
 clean:  ## remove the environments and all caches
 	rm -rf $(VENV) .bench *.egg-info .mypy_cache .pytest_cache .ruff_cache
