@@ -41,6 +41,8 @@ def build_image(arguments: BuildArguments) -> Image:
         "ENV BENTOML_DO_NOT_TRACK=True",
         f'HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["bash", "{HEALTHCHECK}"]',
     ]
+    if arguments.training:
+        lines.append("ENV MPLCONFIGDIR=/tmp/matplotlib")
     if arguments.training and arguments.torch:
         lines.append(f"ENV UV_TORCH_BACKEND={arguments.torch}")
     image = Image(base_image=BASE, python_version=PYTHON, distro="none")
