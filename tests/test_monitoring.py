@@ -60,7 +60,9 @@ def run_prometheus(path: Path) -> Iterator[httpx.Client]:
     with (path.parent / "log").open("wb") as log:
         process = subprocess.Popen(["prometheus", *options], stdout=log, stderr=subprocess.STDOUT)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=10) as api:
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: httpx.get(f"{url}/-/ready").status_code == 200, "a Prometheus that is ready")
+        with httpx.Client(base_url=f"{url}/api/v1", timeout=10) as api:
             yield api
     finally:
         process.terminate()
