@@ -150,6 +150,8 @@ class AppFactory(ServiceAppFactory):
         await super().create_instance(app)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         await self.endpoint.infer(self.instance.served.example)
+        if self.enable_metrics:
+            self.instance.served.start_counting()
 
     async def infer(self, items: Sequence[NDArray[np.uint8]]) -> Sequence[Predictions]:
         """One batch, in the thread of the model; a quick one right here, without the way there and back."""

@@ -6,12 +6,17 @@ from starlette.responses import Response
 
 from fashion_mnist import answers, wire
 from fashion_mnist.errors import InputError
+from fashion_mnist.service_metrics import count_error
 
 RETRY_AFTER_S: Final = 1
 
 
 def error_response(error: InputError, headers: dict[str, str] | None = None) -> Response:
-    """An error as its status and JSON; 503 says when to come back."""
+    """An error as its status and JSON, counted by its code; 503 says when to come back.
+
+    All errors pass through here, also those that are answered outside of BentoML's metrics.
+    """
+    count_error(error.code)
     headers = dict(headers or {})
     if error.status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)

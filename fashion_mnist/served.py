@@ -10,6 +10,7 @@ from fashion_mnist import answers, model_folder, pixels, wire
 from fashion_mnist.config import ServeConfig
 from fashion_mnist.errors import ModelError
 from fashion_mnist.predictor import Predictions, Predictor
+from fashion_mnist.service_metrics import PredictionCounters, error_counters, show_model
 from fashion_mnist.store import ChosenModel
 
 
@@ -23,6 +24,7 @@ class ServedModel:
 
     def __init__(self, chosen: ChosenModel, config: ServeConfig) -> None:
         self.name = chosen.name
+        self.counters: PredictionCounters | None = None
         self.predictor = Predictor(chosen.folder, config.threads_a_worker, config.precision)
         self.spec = self.predictor.spec
         path = chosen.folder / model_folder.EXAMPLE
@@ -33,6 +35,13 @@ class ServedModel:
         self.predictor.warm_up()
         self.example_prediction = self.predictor.predict(self.example)
         self.single_s = min(timeit.repeat(lambda: self.predictor.predict(self.example), number=1, repeat=5))
+
+    def start_counting(self) -> None:
+        """Show model and counters in /metrics. Before that nothing is counted: to warm up is no traffic."""
+        record = self.predictor.record
+        show_model(self.name, record.network, self.predictor.precision)
+        error_counters()
+        self.counters = PredictionCounters(self.spec.classes, calibrated=record.ood_threshold is not None)
 
     def describe(self, config: ServeConfig) -> dict[str, Any]:
         """The answer of GET /model."""
@@ -66,6 +75,8 @@ class ServedModel:
     def predict(self, items: list[NDArray[np.uint8]]) -> list[Predictions]:
         """Classify a batch of items together; each is uint8 (n, H, W[, 3]), the answers are in order."""
         predictions = self.predictor.predict(np.concatenate(items))
+        if self.counters is not None:
+            self.counters.add(predictions)
         ends = np.cumsum([len(item) for item in items]).tolist()
         return [predictions[end - len(item) : end] for item, end in zip(items, ends, strict=True)]
 

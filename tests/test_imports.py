@@ -33,6 +33,7 @@ LAYERS = [
     {"csv_reader"},
     {"data"},
     {"predictor"},
+    {"service_metrics"},
     {"evaluation", "augmentation", "muon", "networks", "store", "wire"},
     {"answers"},
     {"training_state", "export", "torch_backend", "served", "responses", "distillation"},
