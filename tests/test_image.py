@@ -16,7 +16,7 @@ from statistics import median
 
 import httpx
 import pytest
-from conftest import BOOT, ROOT, StartService
+from conftest import BOOT, ROOT, StartService, free_port
 from test_bento import BIN, build
 
 pytestmark = pytest.mark.image
@@ -99,6 +99,13 @@ def wait_until_ready(container: Container, timeout_s: float) -> None:
     raise AssertionError(f"not ready after {timeout_s} s:\n{docker('logs', container.id)}")
 
 
+def wait_until_healthy(container: Container) -> None:
+    deadline = time.monotonic() + 40
+    while container.inspect("{{.State.Health.Status}}") != "healthy":
+        assert time.monotonic() < deadline, container.inspect("{{json .State.Health}}")
+        time.sleep(0.5)
+
+
 @pytest.fixture(scope="module")
 def container(image: str) -> Iterator[Container]:
     with started(image) as running:
@@ -136,10 +143,7 @@ def test_it_runs_as_a_user_without_privileges_and_writes_to_the_tmpfs_alone(cont
 
 
 def test_docker_sees_that_it_is_healthy(container: Container) -> None:
-    deadline = time.monotonic() + 40
-    while container.inspect("{{.State.Health.Status}}") != "healthy":
-        assert time.monotonic() < deadline, container.inspect("{{json .State.Health}}")
-        time.sleep(0.5)
+    wait_until_healthy(container)
 
 
 def test_the_health_check_fails_where_nothing_answers(container: Container) -> None:
@@ -179,6 +183,28 @@ def test_a_model_of_a_mounted_store_is_served(image: str, tmp_path: Path) -> Non
     with started(image, "-v", f"{models}:/models:ro", "-e", chosen) as running:
         assert running.client.get("/model").json()["model"] == version
         assert predict(running, BOOT.read_bytes(), "image/png").json()["model"] == version
+
+
+def test_the_service_of_compose_runs_and_becomes_healthy(image: str) -> None:
+    compose = next(
+        (c for c in (["docker", "compose"], ["docker-compose"]) if subprocess.call([*c, "version"]) == 0),
+        None,
+    )
+    if compose is None:
+        pytest.skip("COMPOSE IS NOT INSTALLED: deploy/compose.yaml was not run")
+    command = [*compose, "-p", "image-test", "-f", str(ROOT / "deploy" / "compose.yaml")]
+    port = free_port()
+    environment = {**os.environ, "IMAGE": image, "PORT": str(port)}
+    try:
+        subprocess.run([*command, "up", "-d", "--no-deps", "service"], env=environment, check=True)
+        identity = docker("ps", "-q", "--filter", "label=com.docker.compose.project=image-test")
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            running = Container(identity, client, 0)
+            wait_until_ready(running, 60)
+            assert predict(running, BOOT.read_bytes(), "image/png").json()["prediction"] == "Ankle boot"
+            wait_until_healthy(running)
+    finally:
+        subprocess.run([*command, "down"], env=environment, check=False)
 
 
 def test_it_starts_at_most_twice_as_slowly_as_outside(
