@@ -31,10 +31,10 @@ LAYERS = [
     {"readers"},
     {"csv_reader"},
     {"data"},
-    {"predictor"},
+    {"predictor", "backbones", "measuring"},
     {"evaluation", "augmentation", "muon", "networks", "store", "wire"},
     {"answers"},
-    {"training_state", "export", "torch_backend", "served", "responses", "distillation"},
+    {"training_state", "export", "torch_backend", "served", "responses", "distillation", "features"},
     {"training"},
     {"quantization", "card", "report", "progress", "openapi", "predict_endpoint", "middleware"},
     {"pipeline", "http_service", "cli"},
@@ -42,7 +42,10 @@ LAYERS = [
 """A module imports only from the layers above its own line."""
 TORCH_MODULES = {
     "augmentation",
+    "backbones",
     "distillation",
+    "features",
+    "measuring",
     "networks",
     "training",
     "training_state",
