@@ -170,6 +170,11 @@ def test_lite0_learns_and_goes_on_from_its_own_model(tmp_path: Path) -> None:
     assert first.record.spec.shape == (28, 28)
     assert not list((tmp_path / "runs").iterdir())  # neither checkpoint nor features
 
+    card = (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
+    assert (
+        "| started from | ImageNet's weights; only the last layer learnt; the network sees 64 x 64 |" in card
+    )
+
     further = resolve(TrainConfig.model_validate({"from": str(tmp_path / "first")}))
     assert (further.network, further.input_size, further.pretrained) == ("efficientnet_lite0", 64, False)
     colour = ModelSpec(("a", "b"), 64, 64, 3)

@@ -1,0 +1,51 @@
+"""A new last layer, its features kept, against the backbone run in each epoch: `python -m benchmarks.head`.
+
+Both ways are the same code. Ten trainings of one epoch run the backbone ten times, one of ten epochs once;
+choosing images are run and counted in both. Without pretrained weights unless they are asked for: the time
+does not depend on them. Prints seconds, the ratio, and what they were measured on.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from fashion_mnist import data, networks, pipeline, provenance, training
+from fashion_mnist.config import TrainConfig
+from fashion_mnist.data import Splits
+from fashion_mnist.errors import FashionMnistError
+from fashion_mnist.flags import read_train_config
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure with the settings of train.py, as --network, --input-size, --limit. Returns the exit code."""
+    defaults = ["--network", "efficientnet_lite0", "--no-pretrained", "--epochs", "10", "--limit", "2000"]
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        config = pipeline.resolve(read_train_config([*defaults, *given, "--train", "head"]))
+        splits = data.split(pipeline.load_dataset(config), config.seed, config.limit)
+        kept_s = time_head(splits, config)
+        each_s = sum(time_head(splits, config.model_copy(update={"epochs": 1})) for _ in range(config.epochs))
+    except FashionMnistError as error:
+        print(f"benchmarks.head: {error}", file=sys.stderr)
+        return error.exit_code
+    machine = provenance.machine()
+    print(
+        f"{config.network}, {config.input_size} px, {len(splits.train):,} images to train and "
+        f"{len(splits.choose):,} to choose, {config.epochs} epochs, seed {config.seed}: features kept "
+        f"{kept_s:.1f} s, backbone in each epoch {each_s:.1f} s, {each_s / kept_s:.1f} times as long; "
+        f"{machine['processor']}, {machine['cpus']} processors"
+    )
+    return 0
+
+
+def time_head(splits: Splits, config: TrainConfig) -> float:
+    """Seconds of a training of a new last layer, with its features, from a fresh network."""
+    torch.manual_seed(config.seed)
+    statistics = networks.pixel_statistics(torch.from_numpy(splits.train.images))
+    network = networks.build(config.network, splits.train.spec, *statistics, config.input_size)
+    return training.fit(network, splits, config).seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())
