@@ -29,8 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = pipeline.resolve(read_train_config([*defaults, *given, "--train", "head"]))
         splits = data.split(pipeline.load_dataset(config), config.seed, config.limit)
-        kept_s = time_head(splits, config)
-        each_s = sum(time_head(splits, config.model_copy(update={"epochs": 1})) for _ in range(config.epochs))
+        rounds = [
+            (time_head(splits, config), sum(time_head(splits, one_epoch) for _ in range(config.epochs)))
+            for _ in range(ROUNDS)
+        ]
     except FashionMnistError as error:
         print(f"benchmarks.head: {error}", file=sys.stderr)
         return error.exit_code
@@ -41,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{config.network}, {config.input_size} px, {len(splits.train):,} images to train and "
         f"{len(splits.choose):,} to choose, {config.epochs} epochs, seed {config.seed}: features kept "
         f"{kept_s:.1f} s, backbone in each epoch {each_s:.1f} s, {statistics.median(ratios):.1f} times as "
-        f"long ({ratios[0]:.1f} to {ratios[-1]:.1f} in {ROUNDS} rounds); {machine['processor']}, {machine['cpus']} processors"
+        f"long ({ratios[0]:.1f} to {ratios[-1]:.1f} in {ROUNDS} rounds); "
+        f"{machine['processor']}, {machine['cpus']} processors"
     )
     return 0
 
