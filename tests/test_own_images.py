@@ -108,7 +108,7 @@ def test_digits_are_learnt_from_the_bundled_model(tmp_path: Path, start_service:
     write_folders(tmp_path / "digits" / "train", images[fifth:], names[fifth:])
     done = subprocess.run(
         [sys.executable, "train.py", "--data", str(tmp_path / "digits"), "--from", "bundled", "--no-flip",
-         "--epochs", "3", "--batch-size", "128", "--erase", "0", "--average-decay", "0.9",
+         "--epochs", "2", "--batch-size", "128", "--erase", "0", "--average-decay", "0.9",
          "--output", str(tmp_path / "model"), "--checkpoint", str(tmp_path / "checkpoint.pt")],
         cwd=ROOT,
         env={**os.environ, "BENTOML_HOME": str(tmp_path / "home")},
