@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except KeyboardInterrupt:
             print("train.py: interrupted; --resume goes on after the last whole epoch", file=sys.stderr)
             sys.exit(130)
-        console.print(trained.report.table(f"{config.network} on the test images of {config.data}"))
+        title = f"{trained.record.network} on the test images of {config.data}"
+        console.print(trained.report.table(title))
         console.print(f"saved {trained.tag}; serve it with: make serve, or bentoml serve", highlight=False)
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from benchmarks import classic
 from fashion_mnist import data, pipeline, provenance, store
-from fashion_mnist.config import TrainConfig
+from fashion_mnist.config import TrainConfig, complete_recipe
 from fashion_mnist.errors import FashionMnistError
 from fashion_mnist.flags import read_train_config
 from fashion_mnist.model_folder import read_record
@@ -93,12 +93,12 @@ def measure_preset(path: Path, console: Console) -> dict[str, Any]:
 def find_trained(config: TrainConfig) -> Path | None:
     """The newest model in the store that was trained with exactly these settings.
 
-    A setting that came after the model has its default, which changes nothing.
+    A setting that came after the model has the value that changes nothing.
     """
-    defaults = TrainConfig().recipe()
+    recipe = pipeline.resolve(config).recipe()
     for model in store.list_models():
         folder = store.choose(model.name).folder
-        if read_history(folder) and defaults | read_record(folder).config == config.recipe():
+        if read_history(folder) and complete_recipe(read_record(folder).config) == recipe:
             return folder
     return None
 

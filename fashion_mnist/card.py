@@ -4,6 +4,7 @@ from typing import Any
 
 from fashion_mnist.evaluation import Report
 from fashion_mnist.model_folder import ModelRecord
+from fashion_mnist.spec import FASHION_MNIST_CLASSES
 
 
 def write_card(record: ModelRecord, report: Report, history: dict[str, Any]) -> str:
@@ -25,6 +26,8 @@ def write_card(record: ModelRecord, report: Report, history: dict[str, Any]) -> 
         "  {learning_rate:6.4f}  {seconds:7.1f}".format(**epoch)
         for epoch in history["epochs"]
     )
+    garments = record.classes == FASHION_MNIST_CLASSES
+    hint = " (centred, gray, front views on black for Fashion-MNIST)" if garments else ""
     teachers = "".join(_teacher_row(teacher) for teacher in record.training["teachers"])
     return f"""\
 # {record.network} on {record.data["name"]}
@@ -51,7 +54,7 @@ Classifies pictures of {shape} pixels, uint8, 0 is background, into {len(record.
 | seed | {record.config["seed"]} |
 | time | {record.training["seconds"] / 60:.1f} min for {record.config["epochs"]} epochs \
 ({record.training["ended"]}, the best was {record.training["best_epoch"]}) in {record.training["precision"]} |
-{teachers}| machine | {machine} |
+{_start_row(record)}{teachers}| machine | {machine} |
 | versions | {versions} |
 | date | {(record.created or "")[:10]} |
 | images | {images["train"]:,} to train, {images["choose"]:,} to choose, \
@@ -67,10 +70,17 @@ epoch    loss  accuracy  choose loss  accuracy    rate  seconds
 ```
 
 ## Limits
-It has seen pictures like its training images and no others: for Fashion-MNIST these are centred, gray,
-front views on black. A photograph is another matter. `in_distribution` says whether a picture looks like
-the calibration images; it is no proof of anything.
+It has seen pictures like its training images{hint} and no others; what looks different is another matter.
+`in_distribution` says whether a picture looks like the calibration images; it is no proof of anything.
 """
+
+
+def _start_row(record: ModelRecord) -> str:
+    """Weights it started from, how much of it learnt, at which size; empty where there is nothing to tell."""
+    start = record.config.get("from") or ("ImageNet's weights" if record.config.get("pretrained") else None)
+    alone = "; only the last layer learnt" if record.config.get("train") == "head" else ""
+    size = f"; the network sees {record.input_size} x {record.input_size}" if record.input_size else ""
+    return f"| started from | {start or 'random weights'}{alone}{size} |\n" if start or alone or size else ""
 
 
 def _teacher_row(teacher: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import socket
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -12,6 +12,13 @@ from fashion_mnist.processors import available_cpus
 
 MOST_WORKERS: Final = 16
 """Of those that are started unasked: each takes 200 MB."""
+COMPACT: Final = "compact"
+BACKBONES: Final = {"vgg16": 224, "resnet18": 224, "mobilenet_v3_small": 224, "efficientnet_lite0": 224}
+"""Networks with pretrained weights, and the side in pixels of the images that these were learnt on."""
+FOLDER_SIDE_PX: Final = 28
+"""To which folders of pictures are brought for a network that takes any size."""
+BACKBONE_RATE: Final = 0.1
+"""Of weights that have learnt before: a larger step forgets what they know."""
 
 
 class TrainConfig(BaseModel):
@@ -30,17 +37,37 @@ class TrainConfig(BaseModel):
         None,
         description="names for the numeric labels of IDX and CSV (default: Fashion-MNIST's ten)",
     )
-    input_size: int = Field(
-        28, ge=8, le=512, description="side in pixels to which folders of pictures are resized"
+    input_size: int | None = Field(
+        None,
+        ge=8,
+        le=512,
+        description="side in pixels of what the network sees: folders of pictures are read at it, other "
+        "images are resized in the network (default: the network's own; 28 for folders with compact)",
     )
     color: bool = Field(False, description="read folders of pictures as RGB instead of gray")
     limit: int | None = Field(
         None, ge=1, description="use only this many training images, drawn evenly over the classes"
     )
 
-    network: str = Field("compact", description="a name from fashion_mnist/networks.py")
+    network: str = Field(
+        "auto", description=f"{COMPACT}, {', '.join(BACKBONES)}; auto takes that of FROM, else {COMPACT}"
+    )
     from_: str | None = Field(
         None, alias="from", description="tag or folder of a model whose weights to start from"
+    )
+    pretrained: bool = Field(
+        True, description="start a backbone from ImageNet's weights, if not FROM a model"
+    )
+    train: Literal["all", "head"] = Field(
+        "all",
+        description="all weights, or the last layer alone, on features computed once and not augmented",
+    )
+    backbone_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="factor on the learning rate of all but the last layer (default: "
+        f"{BACKBONE_RATE} for a backbone that has learnt before, else 1)",
     )
     teacher: tuple[str, ...] = Field(
         (), description="tags or folders of models whose mean answer is learnt beside the labels"
@@ -48,8 +75,10 @@ class TrainConfig(BaseModel):
     distillation: float = Field(0.7, gt=0, le=1, description="weight of the teachers against the labels")
     epochs: int = Field(20, ge=1, description="passes over the training images")
     batch_size: int = Field(256, ge=2, description="images a step")
-    optimizer: Literal["muon", "sgd"] = Field(
-        "muon", description="of the convolutions; everything else always learns by SGD"
+    optimizer: Literal["auto", "muon", "sgd"] = Field(
+        "auto",
+        description="of the convolutions; everything else always learns by SGD. auto takes muon for "
+        f"{COMPACT}, sgd for backbones",
     )
     learning_rate: float = Field(0.1, gt=0, description="its peak; scale it with the batch size")
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum of SGD")
@@ -81,6 +110,26 @@ class TrainConfig(BaseModel):
         None, description="write the model folder here too (how the bundled model is made)"
     )
 
+    def resolve(self, network: str = COMPACT, input_size: int | None = None) -> Self:
+        """The same settings with nothing left to decide.
+
+        network, input_size: of the model that the training starts from, if there is one. input_size
+        stays None for a network that takes any.
+        """
+        name = network if self.network == "auto" else self.network
+        backbone = name in BACKBONES
+        pretrained = self.pretrained and backbone and self.from_ is None
+        learnt = backbone and (pretrained or self.from_ is not None)
+        return self.model_copy(
+            update={
+                "network": name,
+                "input_size": self.input_size or input_size or BACKBONES.get(name),
+                "pretrained": pretrained,
+                "backbone_rate": self.backbone_rate or (BACKBONE_RATE if learnt else 1.0),
+                "optimizer": ("sgd" if backbone else "muon") if self.optimizer == "auto" else self.optimizer,
+            }
+        )
+
     def recipe(self) -> dict[str, Any]:
         """The settings that decide how a model comes out: all but where files go and what is resumed."""
         return self.model_dump(
@@ -90,8 +139,20 @@ class TrainConfig(BaseModel):
     @property
     def shape(self) -> tuple[int, ...]:
         """What folders of pictures are brought to: (H, W) or (H, W, 3)."""
-        side = self.input_size
+        side = self.input_size or FOLDER_SIDE_PX
         return (side, side, 3) if self.color else (side, side)
+
+
+def complete_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe of an earlier release in the terms of this one, to be compared with one of today.
+
+    Settings that came later have the value that changes nothing. An input size of 28 was the default,
+    and meant folders alone.
+    """
+    completed = TrainConfig().resolve().recipe() | recipe
+    if "train" not in recipe and completed["input_size"] == FOLDER_SIDE_PX:
+        completed["input_size"] = None
+    return completed
 
 
 class ServeConfig(BaseSettings):

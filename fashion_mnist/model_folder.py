@@ -28,6 +28,7 @@ READ: Final = (ONNX, INT8, INT8_WEIGHTS, SAFETENSORS, EXAMPLE)
 class ModelRecord(BaseModel):
     """model.json. temperature, ood_threshold, metrics: None where the model has none.
 
+    input_size: side in pixels to which the network itself resizes; None where it takes images as they are.
     checksums: SHA-256 of the other files. Unknown keys are kept out, so that a later release may add
     some without a new format; a change that old code would misread raises `format`.
     """
@@ -40,6 +41,7 @@ class ModelRecord(BaseModel):
     height: int
     width: int
     channels: int
+    input_size: int | None = None
     temperature: float | None = Field(None, gt=0, allow_inf_nan=False)
     ood_threshold: float | None = Field(None, allow_inf_nan=False)
     metrics: dict[str, Any] | None = None

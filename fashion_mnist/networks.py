@@ -1,11 +1,14 @@
-"""The networks, by name. Each takes the pixels as they come and normalises them in its first layer."""
+"""The networks, by name. Each takes pixels as they come: resizing and normalising are its first layers."""
 
 from collections.abc import Callable
 from typing import Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fashion_mnist import backbones
+from fashion_mnist.config import BACKBONES, COMPACT
 from fashion_mnist.errors import ConfigError
 from fashion_mnist.spec import ModelSpec
 
@@ -15,12 +18,21 @@ class Classifier(nn.Module):
 
     images: uint8 (N, H, W) or (N, H, W, C). logits: float (N, K). features: float (N, D), the input of
     the last layer, from which later scores can be fitted without another export.
+    mean, std: float (C,) of pixels scaled to 0..1; with three of them, gray images are repeated to three
+    channels. side_px: to which images of another size are resized, None where the body takes any.
     """
 
     def __init__(
-        self, body: nn.Module, feature_count: int, class_count: int, mean: Tensor, std: Tensor
+        self,
+        body: nn.Module,
+        feature_count: int,
+        class_count: int,
+        mean: Tensor,
+        std: Tensor,
+        side_px: int | None = None,
     ) -> None:
         super().__init__()
+        self.side_px = side_px
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", mean.view(1, -1, 1, 1))
@@ -31,6 +43,9 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = images.float() / 255
         x = x.unsqueeze(1) if x.ndim == 3 else x.permute(0, 3, 1, 2)  # (N, C, H, W)
+        if self.side_px is not None and x.shape[2:] != (self.side_px, self.side_px):
+            x = F.interpolate(x, (self.side_px, self.side_px), mode="bilinear")  # (N, C, side, side)
+        x = x.expand(-1, self.mean.shape[1], -1, -1)  # gray to as many channels as the body takes
         x = (x - self.mean) / self.std
         features = self.body(x)  # (N, D)
         return self.head(features), features
@@ -62,7 +77,7 @@ class ResidualBlock(nn.Module):
         return y
 
 
-def build_compact(spec: ModelSpec, mean: Tensor, std: Tensor) -> Classifier:
+def build_compact(spec: ModelSpec, mean: Tensor, std: Tensor, side_px: int | None = None) -> Classifier:
     """A residual network for 28x28: 1.2 M parameters, 52 M multiply-adds an image.
 
     Widths are multiples of 32, which is what the processors' bf16 units work in.
@@ -78,24 +93,40 @@ def build_compact(spec: ModelSpec, mean: Tensor, std: Tensor) -> Classifier:
         layers.append(ResidualBlock(inputs, outputs, stride=1 if stage == 0 else 2))
         inputs = outputs
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return Classifier(nn.Sequential(*layers), inputs, len(spec.classes), mean, std)
+    return Classifier(nn.Sequential(*layers), inputs, len(spec.classes), mean, std, side_px)
 
 
-Builder = Callable[[ModelSpec, Tensor, Tensor], Classifier]
+Builder = Callable[[ModelSpec, Tensor, Tensor, int | None], Classifier]
 
-BUILDERS: Final[dict[str, Builder]] = {"compact": build_compact}
+BUILDERS: Final[dict[str, Builder]] = {COMPACT: build_compact}
 
 
-def build(name: str, spec: ModelSpec, mean: Tensor, std: Tensor) -> Classifier:
+def build(name: str, spec: ModelSpec, mean: Tensor, std: Tensor, input_size: int | None = None) -> Classifier:
     """Build a network by name, with random weights.
 
-    mean, std: float (C,), of the training pixels scaled to 0..1.
+    mean, std: float (C,), of the training pixels scaled to 0..1; a backbone has its own. input_size: side
+    in pixels to which the network resizes its images; None: a backbone's own, else no resizing.
     """
+    if name in BACKBONES:
+        side_px = input_size or BACKBONES[name]
+        body, feature_count = backbones.build_body(name, side_px)
+        return Classifier(body, feature_count, len(spec.classes), *backbones.statistics(name), side_px)
     try:
         builder = BUILDERS[name]
     except KeyError:
-        raise ConfigError(f"no network is called {name!r}; there is {', '.join(BUILDERS)}") from None
-    return builder(spec, mean, std)
+        known = ", ".join([*BUILDERS, *BACKBONES])
+        raise ConfigError(f"no network is called {name!r}; there is {known}") from None
+    return builder(spec, mean, std, input_size)
+
+
+def widen_to_color(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a compact network for gray images as those of one for colour.
+
+    A third of each kernel for each channel: a picture with three equal channels is answered as before.
+    """
+    first = "body.0.weight"  # (O, 1, 3, 3)
+    wide = {first: weights[first].repeat(1, 3, 1, 1) / 3}
+    return weights | wide | {name: weights[name].repeat(1, 3, 1, 1) for name in ("mean", "std")}
 
 
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

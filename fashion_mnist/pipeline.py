@@ -14,10 +14,12 @@ import torch
 from PIL import Image
 
 from fashion_mnist import (
+    backbones,
     calibration,
     data,
     evaluation,
     export,
+    features,
     model_folder,
     networks,
     novelty,
@@ -27,7 +29,7 @@ from fashion_mnist import (
     training,
 )
 from fashion_mnist.card import write_card
-from fashion_mnist.config import TrainConfig
+from fashion_mnist.config import BACKBONES, TrainConfig
 from fashion_mnist.distillation import Teachers
 from fashion_mnist.errors import ConfigError
 from fashion_mnist.evaluation import Report
@@ -62,14 +64,18 @@ def train(
     store.check_writable()
     if config.output is not None:
         model_folder.check_writable(config.output)
+    config = resolve(config)
+    weights = backbones.find_weights(config.network) if config.pretrained else None
     dataset = load_dataset(config)
     splits = data.split(dataset, config.seed, config.limit)
     spec = splits.train.spec
     torch.manual_seed(config.seed)
     statistics = networks.pixel_statistics(torch.from_numpy(splits.train.images))
-    network = networks.build(config.network, spec, *statistics)
+    network = networks.build(config.network, spec, *statistics, config.input_size)
     if config.from_ is not None:
         start_from(network, config.from_, spec)
+    if weights is not None:
+        backbones.load_weights(network.body, config.network, weights)
     teachers = None
     if config.teacher:
         folders = [store.choose(choice).folder for choice in config.teacher]
@@ -92,6 +98,7 @@ def train(
                 height=spec.height,
                 width=spec.width,
                 channels=spec.channels,
+                input_size=config.input_size,
                 config=config.recipe(),
                 data={"name": dataset.name, **splits.summary()},
                 versions=provenance.versions(),
@@ -144,6 +151,7 @@ def train(
             logger.exception("the report could not be written; the model is saved without it")
         tag = store.save(folder)
     checkpoint.unlink(missing_ok=True)
+    features.remove(checkpoint)
     return Trained(tag, record, report)
 
 
@@ -153,16 +161,46 @@ def default_checkpoint(config: TrainConfig, splits: data.Splits) -> Path:
     return Path("runs") / f"{config.network}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.pt"
 
 
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Decide what the settings leave open; network and input size follow the model to start from.
+
+    Raises ModelError, and ConfigError where only the last layer of a network would learn that has learnt
+    nothing before.
+    """
+    if config.from_ is not None:
+        record = model_folder.read_record(store.choose(config.from_).folder)
+        return config.resolve(record.network, record.input_size)
+    config = config.resolve()
+    if config.train == "head" and not config.pretrained:
+        if config.network not in BACKBONES:
+            raise ConfigError(
+                f"--train head: {config.network} has no pretrained weights to put a new last layer on; "
+                "give --from, or one of the networks " + ", ".join(BACKBONES)
+            )
+        logger.warning("--train head --no-pretrained: on random features; good for timing, not for answers")
+    return config
+
+
 def start_from(network: Classifier, choice: str, spec: ModelSpec) -> None:
-    """Give the network the weights of a stored model. Raises ModelError, and ConfigError if it is another."""
+    """Give the network the weights of a stored model; for other classes, its last layer stays new.
+
+    The pixels go on to be normalised by the stored network's statistics, not by those of the new images:
+    its weights were learnt with them, and its norms adapt to the rest. A network for gray images becomes
+    one for colour that answers gray pictures as before.
+    Raises ModelError, and ConfigError if it is another network, or one for colour and the images are gray.
+    """
     folder = store.choose(choice).folder
     record = model_folder.read_record(folder)
-    if record.spec != spec:
-        raise ConfigError(
-            f"--from {choice}: has other classes or another shape of images than the data ({record.spec} "
-            f"against {spec}); give a model that was trained on such data"
-        )
     stored = load_network(record, folder).state_dict()
+    if record.classes != spec.classes:
+        logger.info("%s knows other classes: the last layer is new", choice)
+        stored |= {name: weight for name, weight in network.state_dict().items() if name.startswith("head.")}
+    if record.channels != spec.channels and record.network not in BACKBONES:
+        if record.channels > spec.channels:
+            raise ConfigError(
+                f"--from {choice}: takes colour, these images are gray; give --color for a folder of pictures"
+            )
+        stored = networks.widen_to_color(stored)
     try:
         network.load_state_dict(stored)
     except RuntimeError as error:

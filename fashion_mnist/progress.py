@@ -16,16 +16,16 @@ class TrainingBar:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.bar = Bar(
-            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("{task.fields[stage]}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.2%}"),
+            TextColumn("{task.fields[figures]}"),
             TextColumn("{task.fields[left]} left"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self.task = self.bar.add_task("", total=None, epoch="", loss=0.0, accuracy=0.0, left="")
+        self.task = self.bar.add_task("", total=None, stage="", figures="", left="")
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -48,13 +48,16 @@ class TrainingBar:
                 highlight=False,
             )
             return
+        stage, figures = "features", ""
+        if progress.epoch > 0:
+            stage = f"epoch {progress.epoch}/{progress.epochs}"
+            figures = f"loss {progress.loss:.4f}  accuracy {progress.accuracy:.2%}"
         self.bar.update(
             self.task,
             completed=progress.step,
             total=progress.steps,
-            epoch=f"{progress.epoch}/{progress.epochs}",
-            loss=progress.loss,
-            accuracy=progress.accuracy,
+            stage=stage,
+            figures=figures,
             left=_duration(progress.remaining_s),
         )
 

@@ -35,7 +35,7 @@ def load_network(record: ModelRecord, folder: Path) -> Classifier:
         torch.zeros(record.channels),
         torch.ones(record.channels),
     )  # the stored ones replace them
-    network = networks.build(record.network, record.spec, *blank)
+    network = networks.build(record.network, record.spec, *blank, record.input_size)
     path = folder / model_folder.SAFETENSORS
     try:
         network.load_state_dict(load_file(path))

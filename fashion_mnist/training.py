@@ -8,30 +8,32 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import TensorDataset
 
 from fashion_mnist.augmentation import augment
 from fashion_mnist.config import TrainConfig
-from fashion_mnist.data import LabelledImages, Splits
+from fashion_mnist.data import Splits
 from fashion_mnist.distillation import Teachers
-from fashion_mnist.errors import FashionMnistError
+from fashion_mnist.errors import ConfigError, FashionMnistError
+from fashion_mnist.features import FeatureExtractor, LastLayer, folder_beside
+from fashion_mnist.measuring import ImageDataset, measure_dataset
 from fashion_mnist.networks import Classifier
 from fashion_mnist.training_state import EpochRecord, TrainingState
 
 logger = logging.getLogger(__name__)
 
-EVALUATION_BATCH: Final = 500
 REPORT_EVERY_STEPS: Final = 10
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is: after a step, or at the end of an epoch (then `choose_accuracy` is set)."""
+    """Where a training is: after a step, or at the end of an epoch (then `choose_accuracy` is set).
+
+    Epoch 0 is when the features are computed that the last layer learns from; a step is then an image.
+    """
 
     epoch: int
     epochs: int
@@ -61,32 +63,6 @@ class History:
         return asdict(self)
 
 
-class ImageDataset(TorchDataset[tuple[Tensor, int]]):
-    """Labelled images as a PyTorch Dataset: item i is (uint8 (H, W[, C]), class index)."""
-
-    def __init__(self, data: LabelledImages) -> None:
-        # torch takes arrays that it could write to; those of an IDX file are not
-        self.images = torch.from_numpy(np.require(data.images, requirements="W"))
-        self.labels = data.labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.images[index], int(self.labels[index])
-
-
-def data_loader(
-    data: LabelledImages, batch_size: int, *, shuffle: bool = False, seed: int = 0
-) -> DataLoader[tuple[Tensor, int]]:
-    """A DataLoader of batches (uint8 (N, H, W[, C]), int64 (N,)); seeded when shuffled.
-
-    For code that wants PyTorch's interface; `fit` itself indexes the images in memory.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    return DataLoader(ImageDataset(data), batch_size, shuffle=shuffle, generator=generator)
-
-
 def fit(
     network: Classifier,
     data: Splits,
@@ -99,30 +75,37 @@ def fit(
 
     Muon for the convolutions and SGD for the rest, or SGD for all; a rate that rises and falls; an
     exponential moving average of the weights. The same configuration and data give the same weights on
-    the same machine and number of threads.
+    the same machine and number of threads. With `config.train` "head" only the last layer learns, from
+    features that are computed once, without augmentation, and kept beside the checkpoint.
     checkpoint: a file written after each epoch; with config.resume the training goes on from it, and
     ends as if it had never been stopped. Ctrl-C after the first epoch ends the training early.
     teachers: models whose answers are learnt too, with the weight config.distillation.
     Raises FashionMnistError when the loss is no longer a number, ConfigError when the checkpoint is of
-    another training.
+    another training, or where teachers meet "head".
     """
+    config = config.resolve()
     if config.threads:
         torch.set_num_threads(config.threads)
     bf16 = uses_bf16(config.precision)
-    images, labels = torch.from_numpy(data.train.images), torch.from_numpy(data.train.labels)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    steps = steps_an_epoch(len(labels), config.batch_size)
-    state = TrainingState(
-        network,
-        config,
-        steps,
-        {
-            "train": data.train.fingerprint(),
-            "choose": data.choose.fingerprint(),
-            "precision": "bf16" if bf16 else "fp32",
-            "teachers": teachers.fingerprint if teachers else "none",
-        },
-    )
+    steps = steps_an_epoch(len(data.train), config.batch_size)
+    learner: nn.Module = network
+    choose: ImageDataset | TensorDataset = ImageDataset(data.choose)
+    x, seconds = torch.from_numpy(data.train.images), 0.0
+    origin = {
+        "train": data.train.fingerprint(),
+        "choose": data.choose.fingerprint(),
+        "precision": "bf16" if bf16 else "fp32",
+        "teachers": teachers.fingerprint if teachers else "none",
+    }
+    if config.train == "head":
+        if teachers is not None:
+            raise ConfigError("--train head keeps features instead of images; --teacher needs --train all")
+        extractor = FeatureExtractor(network, checkpoint and folder_beside(checkpoint), bf16=bf16)
+        x, choose, seconds = _compute_features(extractor, data, config, on_progress)
+        learner, origin["backbone"] = LastLayer(network), extractor.key
+    source = _Source(x, torch.from_numpy(data.train.labels), augmented=config.train == "all")
+    state = TrainingState(learner, config, steps, origin)
     if checkpoint is not None and config.resume:
         state.load(checkpoint)
     ended = "finished"
@@ -132,8 +115,8 @@ def fit(
                 ended = "early"
                 break
             start = time.monotonic()
-            progress = _train_epoch(state, images, labels, config, bf16, on_progress, teachers)
-            choose_loss, choose_accuracy = measure(state.average.module, data.choose, bf16=bf16)
+            progress = _train_epoch(state, source, config, bf16, on_progress, teachers)
+            choose_loss, choose_accuracy = measure_dataset(state.average.module, choose, bf16=bf16)
             state.finish_epoch(
                 progress.loss, progress.accuracy, choose_loss, choose_accuracy, time.monotonic() - start
             )
@@ -145,16 +128,46 @@ def fit(
             raise
         logger.warning("interrupted; keeping the best of %d epochs", len(state.records))
         ended = "interrupted"
-    network.load_state_dict(state.best_weights)
+    learner.load_state_dict(state.best_weights)
     network.eval()
-    seconds = sum(record.seconds for record in state.records)
+    seconds += sum(record.seconds for record in state.records)
     return History(tuple(state.records), state.best_epoch, ended, seconds, "bf16" if bf16 else "fp32")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What an epoch passes over: images uint8 (N, H, W[, C]), or features (N, D), which stay as they are."""
+
+    x: Tensor
+    labels: Tensor
+    augmented: bool
+
+
+def _compute_features(
+    extractor: FeatureExtractor, data: Splits, config: TrainConfig, on_progress: Callable[[Progress], None]
+) -> tuple[Tensor, TensorDataset, float]:
+    """Features of the training images, those of the choosing images with their labels, and the seconds."""
+    whole = len(data.train) + len(data.choose)
+    start = time.monotonic()
+
+    def told_after(count: int) -> Callable[[int], None]:
+        def tell(done: int) -> None:
+            done += count
+            left = (time.monotonic() - start) / done * (whole - done)
+            on_progress(Progress(0, config.epochs, done, whole, 0.0, 0.0, left))
+
+        return tell
+
+    train = extractor.compute(data.train, "train", told_after(0))
+    choose = extractor.compute(data.choose, "choose", told_after(len(data.train)))
+    seconds = train.seconds + choose.seconds
+    logger.info("features of %s images computed in %.1f s", f"{whole:,}", seconds)
+    return train.values, TensorDataset(choose.values, torch.from_numpy(data.choose.labels)), seconds
 
 
 def _train_epoch(
     state: TrainingState,
-    images: Tensor,
-    labels: Tensor,
+    source: _Source,
     config: TrainConfig,
     bf16: bool,
     on_progress: Callable[[Progress], None],
@@ -162,7 +175,10 @@ def _train_epoch(
 ) -> Progress:
     """One pass over the images, in an order and with changes that only seed and epoch decide."""
     epoch = len(state.records) + 1
-    generator = torch.Generator().manual_seed(config.seed * 100_003 + epoch)
+    seed = config.seed * 100_003 + epoch
+    torch.manual_seed(seed)  # of dropout
+    generator = torch.Generator().manual_seed(seed)
+    labels = source.labels
     order = torch.randperm(len(labels), generator=generator)
     steps = steps_an_epoch(len(labels), config.batch_size)
     state.network.train()
@@ -171,7 +187,9 @@ def _train_epoch(
     seen = 0
     start = time.monotonic()
     for step, rows in enumerate(order.split(config.batch_size)[:steps], start=1):
-        x, y = augment(images[rows], config, generator), labels[rows]
+        x, y = source.x[rows], labels[rows]
+        if source.augmented:
+            x = augment(x, config, generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits, _ = state.network(x)
         loss = F.cross_entropy(logits.float(), y, label_smoothing=config.label_smoothing)
@@ -202,19 +220,6 @@ def steps_an_epoch(count: int, batch_size: int) -> int:
     Batch normalisation cannot train on one image. It is another one in each epoch.
     """
     return count // batch_size + (count % batch_size > 1)
-
-
-@torch.inference_mode()
-def measure(network: nn.Module, data: LabelledImages, *, bf16: bool) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy of the network, in evaluation mode."""
-    network.eval()
-    loss_sum, correct = 0.0, 0
-    for images, y in data_loader(data, EVALUATION_BATCH):
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits, _ = network(images)
-        loss_sum += F.cross_entropy(logits.float(), y, reduction="sum").item()
-        correct += int((logits.argmax(1) == y).sum())
-    return loss_sum / len(data), correct / len(data)
 
 
 def uses_bf16(precision: str) -> bool:

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from fashion_mnist import muon
-from fashion_mnist.config import TrainConfig
+from fashion_mnist.config import TrainConfig, complete_recipe
 from fashion_mnist.errors import ConfigError
 from fashion_mnist.muon import Muon
 
@@ -40,7 +40,8 @@ class EpochRecord:
 class TrainingState:
     """Network, average of its weights, optimisers, their schedules, and what the finished epochs were.
 
-    steps: of an epoch. origin: what besides the configuration has to be the same for a resumption.
+    network: answers (logits, features); its last layer is called `head`. config: a resolved one. steps: of
+    an epoch. origin: what besides the configuration has to be the same for a resumption.
     best_weights: the average's at the epoch with the best choosing accuracy, the later one of equals.
     """
 
@@ -125,7 +126,7 @@ class TrainingState:
             return
         try:
             content = torch.load(path, weights_only=True)
-            found = content["identity"]
+            found = complete_recipe(content["identity"])
         except (OSError, RuntimeError, EOFError, KeyError, TypeError, UnpicklingError) as error:
             raise ConfigError(f"{path}: not a checkpoint ({error}); train without --resume") from error
         for key, value in self.identity.items():
@@ -169,17 +170,29 @@ def _rise_and_fall(steps: int, warmup: float) -> Callable[[int], float]:
 
 
 def _optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Those of `config.optimizer`. Of what SGD takes, weights decay; biases and scales of norms do not."""
+    """Those of `config.optimizer`. Of what SGD takes, weights decay; biases and scales of norms do not.
+
+    All but the head learn at the rate times `config.backbone_rate`.
+    """
+    rate = config.learning_rate
+    slow_rate = rate * (config.backbone_rate or 1.0)
     kernels = [p for p in network.parameters() if config.optimizer == "muon" and muon.takes(p)]
     taken = {id(p) for p in kernels}
-    rest = [p for p in network.parameters() if id(p) not in taken]
+    rest = [(name, p) for name, p in network.named_parameters() if id(p) not in taken]
+    slow = [p for name, p in rest if slow_rate != rate and not name.startswith("head.")]
+    slowed = {id(p) for p in slow}
+
+    def groups(parameters: list[nn.Parameter], lr: float) -> list[dict[str, Any]]:
+        return [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay, "lr": lr},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, "lr": lr},
+        ]
+
+    fast = [p for _, p in rest if id(p) not in slowed]
     sgd = torch.optim.SGD(
-        [
-            {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=config.learning_rate,
+        groups(fast, rate) + (groups(slow, slow_rate) if slow else []),
+        lr=rate,
         momentum=config.momentum,
         nesterov=config.momentum > 0,
     )
-    return [sgd, Muon(kernels, lr=config.learning_rate)] if kernels else [sgd]
+    return [sgd, Muon(kernels, lr=slow_rate)] if kernels else [sgd]

@@ -7,6 +7,7 @@ import bentoml
 import numpy as np
 import onnx
 import pytest
+import torch
 from conftest import SAMPLE
 from numpy.typing import NDArray
 from PIL import Image
@@ -17,6 +18,7 @@ from fashion_mnist.data import Dataset
 from fashion_mnist.errors import DataError, FashionMnistError
 from fashion_mnist.pipeline import Trained, load_dataset, train
 from fashion_mnist.predictor import Predictor
+from fashion_mnist.spec import ModelSpec
 from fashion_mnist.torch_backend import TorchPredictor, load_network
 
 
@@ -154,4 +156,7 @@ def test_test_data_takes_the_place_of_the_sources_own(tmp_path: Path) -> None:
 
 
 def test_the_networks_are_listed_when_one_is_unknown() -> None:
-    assert set(networks.BUILDERS) == {"compact"}
+    with pytest.raises(
+        FashionMnistError, match=r"compact, vgg16, resnet18, mobilenet_v3_small, efficientnet_lite0$"
+    ):
+        networks.build("vast", ModelSpec(("a", "b"), 8, 8, 1), torch.zeros(1), torch.ones(1))

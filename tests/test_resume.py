@@ -29,7 +29,7 @@ def fit(
 ) -> tuple[dict[str, torch.Tensor], History]:
     torch.manual_seed(config.seed)
     statistics = networks.pixel_statistics(torch.from_numpy(splits.train.images))
-    network = networks.build(config.network, splits.train.spec, *statistics)
+    network = networks.build("compact", splits.train.spec, *statistics)
     callback = on_progress if callable(on_progress) else (lambda _: None)
     history = training.fit(network, splits, config, callback, config.checkpoint)
     return network.state_dict(), history

@@ -13,8 +13,9 @@ from fashion_mnist import data
 from fashion_mnist.config import TrainConfig
 from fashion_mnist.data import Dataset, LabelledImages, Splits
 from fashion_mnist.errors import ConfigError, FashionMnistError
+from fashion_mnist.measuring import data_loader, measure
 from fashion_mnist.networks import Classifier, build, pixel_statistics
-from fashion_mnist.training import History, Progress, data_loader, fit, measure, uses_bf16
+from fashion_mnist.training import History, Progress, fit, uses_bf16
 
 QUICK = TrainConfig(epochs=2, batch_size=16, precision="fp32")
 

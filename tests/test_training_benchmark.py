@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import SAMPLE
 
-from benchmarks import classic, training
+from benchmarks import classic, head, training
 from fashion_mnist import data
 
 
@@ -40,3 +40,13 @@ def test_a_part_of_the_classic_recipe_is_timed() -> None:
     assert run.parameters == 134_301_514
     assert run.trained_parameters == 40_970
     assert run.whole_s == pytest.approx(run.seconds / 32 * 100_000)
+
+
+def test_a_new_head_is_timed_with_kept_features_and_without(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--network", "resnet18", "--input-size", "32", "--limit", "40", "--epochs", "2"]
+    assert head.main(["--data", str(SAMPLE), *small, "--batch-size", "20"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(
+        "resnet18, 32 px, 40 images to train and 100 to choose, 2 epochs, seed 0: features kept"
+    )
+    assert head.main(["--data", "nowhere"]) == 4
