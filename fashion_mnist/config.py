@@ -13,6 +13,7 @@ from fashion_mnist.processors import available_cpus
 MOST_WORKERS: Final = 16
 """Of those that are started unasked: each takes 200 MB."""
 COMPACT: Final = "compact"
+WIDE: Final = "wide"
 BACKBONES: Final = {"vgg16": 224, "resnet18": 224, "mobilenet_v3_small": 224, "efficientnet_lite0": 224}
 """Networks with pretrained weights, and the side in pixels of the images that these were learnt on."""
 FOLDER_SIDE_PX: Final = 28
@@ -50,7 +51,8 @@ class TrainConfig(BaseModel):
     )
 
     network: str = Field(
-        "auto", description=f"{COMPACT}, {', '.join(BACKBONES)}; auto takes that of FROM, else {COMPACT}"
+        "auto",
+        description=f"{COMPACT}, {WIDE}, {', '.join(BACKBONES)}; auto takes that of FROM, else {COMPACT}",
     )
     from_: str | None = Field(
         None, alias="from", description="tag or folder of a model whose weights to start from"
@@ -78,7 +80,7 @@ class TrainConfig(BaseModel):
     optimizer: Literal["auto", "muon", "sgd"] = Field(
         "auto",
         description="of the convolutions; everything else always learns by SGD. auto takes muon for "
-        f"{COMPACT}, sgd for backbones",
+        f"{COMPACT}, else sgd",
     )
     learning_rate: float = Field(0.1, gt=0, description="its peak; scale it with the batch size")
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum of SGD")
@@ -126,7 +128,11 @@ class TrainConfig(BaseModel):
                 "input_size": self.input_size or input_size or BACKBONES.get(name),
                 "pretrained": pretrained,
                 "backbone_rate": self.backbone_rate or (BACKBONE_RATE if learnt else 1.0),
-                "optimizer": ("sgd" if backbone else "muon") if self.optimizer == "auto" else self.optimizer,
+                "optimizer": self.optimizer
+                if self.optimizer != "auto"
+                else "muon"
+                if name == COMPACT
+                else "sgd",
             }
         )
 

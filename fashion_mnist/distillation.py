@@ -58,5 +58,6 @@ class Teachers:
         """
         answers = [torch.from_numpy(p.outputs(images.numpy())[0]) for p in self.predictors]
         target = torch.stack([F.softmax(answer / TEMPERATURE, 1) for answer in answers]).mean(0)
+        target = target.to(logits.device)
         learnt = F.log_softmax(logits / TEMPERATURE, 1)
         return F.kl_div(learnt, target, reduction="batchmean") * TEMPERATURE**2

@@ -83,11 +83,12 @@ class FeatureExtractor:
 
     @torch.inference_mode()
     def _run(self, images: np.ndarray) -> Tensor:
+        device = next(self.network.parameters()).device
         batches = []
         for batch in torch.split(torch.tensor(images), BATCH):
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-                _, values = self.network(batch)
-            batches.append(values.to(torch.bfloat16 if self.bf16 else torch.float32))
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+                _, values = self.network(batch.to(device))
+            batches.append(values.to("cpu", torch.bfloat16 if self.bf16 else torch.float32))
         return torch.cat(batches)
 
 
@@ -107,7 +108,7 @@ def _fingerprint(network: Classifier) -> str:
     for name, weight in network.state_dict().items():
         if not name.startswith("head."):
             digest.update(name.encode())
-            digest.update(weight.contiguous().numpy().data)
+            digest.update(weight.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 

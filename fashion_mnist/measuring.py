@@ -54,10 +54,12 @@ def measure_dataset(
 ) -> tuple[float, float]:
     """The same of a dataset of images, or of features where the network is a last layer."""
     network.eval()
+    device = next(network.parameters()).device
     loss_sum, correct = 0.0, 0
-    for x, y in DataLoader(data, _evaluation_batch(network, data)):
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits, _ = network(x)
+    for x, labels in DataLoader(data, _evaluation_batch(network, data)):
+        y = labels.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            logits, _ = network(x.to(device))
         loss_sum += F.cross_entropy(logits.float(), y, reduction="sum").item()
         correct += int((logits.argmax(1) == y).sum())
     return loss_sum / len(data), correct / len(data)

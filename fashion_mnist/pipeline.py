@@ -30,6 +30,7 @@ from fashion_mnist import (
 )
 from fashion_mnist.card import write_card
 from fashion_mnist.config import BACKBONES, TrainConfig
+from fashion_mnist.devices import Devices
 from fashion_mnist.distillation import Teachers
 from fashion_mnist.errors import ConfigError
 from fashion_mnist.evaluation import Report
@@ -83,7 +84,9 @@ def train(
     logger.info("training on %s images, %s classes", f"{len(splits.train):,}", len(spec.classes))
 
     checkpoint = config.checkpoint or default_checkpoint(config, splits)
-    history = training.fit(network, splits, config, on_progress, checkpoint, teachers)
+    devices = Devices(config.precision)
+    history = training.fit(network, splits, config, on_progress, checkpoint, teachers, devices)
+    devices.dismiss_helpers()
 
     with tempfile.TemporaryDirectory(prefix="fashion-mnist-") as temporary:
         folder = Path(temporary) / config.network  # not the temporary folder itself: its mode is 0700
@@ -129,6 +132,8 @@ def train(
                 "training": {
                     "seconds": round(history.seconds, 1),
                     "precision": history.precision,
+                    "device": devices.device.type,
+                    "processes": devices.count,
                     "served_precision": predictor.precision,
                     "parameters": sum(p.numel() for p in network.parameters()),
                     "ended": history.ended,

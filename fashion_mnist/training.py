@@ -16,6 +16,7 @@ from torch.utils.data import TensorDataset
 from fashion_mnist.augmentation import augment
 from fashion_mnist.config import TrainConfig
 from fashion_mnist.data import Splits
+from fashion_mnist.devices import Devices
 from fashion_mnist.distillation import Teachers
 from fashion_mnist.errors import ConfigError, FashionMnistError
 from fashion_mnist.features import FeatureExtractor, LastLayer, folder_beside
@@ -70,6 +71,7 @@ def fit(
     on_progress: Callable[[Progress], None] = lambda _: None,
     checkpoint: Path | None = None,
     teachers: Teachers | None = None,
+    devices: Devices | None = None,
 ) -> History:
     """Train `network` on data.train; afterwards it holds the average of its weights at the best epoch.
 
@@ -80,15 +82,17 @@ def fit(
     checkpoint: a file written after each epoch; with config.resume the training goes on from it, and
     ends as if it had never been stopped. Ctrl-C after the first epoch ends the training early.
     teachers: models whose answers are learnt too, with the weight config.distillation.
+    devices: where to train, by default what there is; the network is on the CPU again afterwards.
     Raises FashionMnistError when the loss is no longer a number, ConfigError when the checkpoint is of
-    another training, or where teachers meet "head".
+    another training, or where teachers or several processes meet "head".
     """
     config = config.resolve()
+    devices = devices or Devices(config.precision)
     if config.threads:
         torch.set_num_threads(config.threads)
-    bf16 = uses_bf16(config.precision)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    steps = steps_an_epoch(len(data.train), config.batch_size)
+    bf16 = devices.bf16
+    devices.place(network)
+    steps = devices.steps(len(data.train), config.batch_size)
     learner: nn.Module = network
     choose: ImageDataset | TensorDataset = ImageDataset(data.choose)
     x, seconds = torch.from_numpy(data.train.images), 0.0
@@ -98,9 +102,13 @@ def fit(
         "precision": "bf16" if bf16 else "fp32",
         "teachers": teachers.fingerprint if teachers else "none",
     }
+    if devices.count > 1:
+        origin["processes"] = str(devices.count)
     if config.train == "head":
         if teachers is not None:
             raise ConfigError("--train head keeps features instead of images; --teacher needs --train all")
+        if devices.count > 1:
+            raise ConfigError("--train head is quick in one process, and does not share its features")
         extractor = FeatureExtractor(network, checkpoint and folder_beside(checkpoint), bf16=bf16)
         x, choose, seconds = _compute_features(extractor, data, config, on_progress)
         learner, origin["backbone"] = LastLayer(network), extractor.key
@@ -108,6 +116,9 @@ def fit(
     state = TrainingState(learner, config, steps, origin)
     if checkpoint is not None and config.resume:
         state.load(checkpoint)
+    forward = devices.spread(learner)
+    if not devices.is_main:
+        checkpoint, on_progress = None, lambda _: None
     ended = "finished"
     try:
         while len(state.records) < config.epochs:
@@ -115,8 +126,10 @@ def fit(
                 ended = "early"
                 break
             start = time.monotonic()
-            progress = _train_epoch(state, source, config, bf16, on_progress, teachers)
-            choose_loss, choose_accuracy = measure_dataset(state.average.module, choose, bf16=bf16)
+            progress = _train_epoch(state, forward, source, steps, config, devices, on_progress, teachers)
+            choose_loss, choose_accuracy = devices.agree(
+                [*measure_dataset(state.average.module, choose, bf16=bf16)]
+            )
             state.finish_epoch(
                 progress.loss, progress.accuracy, choose_loss, choose_accuracy, time.monotonic() - start
             )
@@ -124,12 +137,12 @@ def fit(
                 state.save(checkpoint)
             on_progress(replace(progress, choose_accuracy=choose_accuracy))
     except KeyboardInterrupt:
-        if not state.records:
+        if not state.records or devices.count > 1:
             raise
         logger.warning("interrupted; keeping the best of %d epochs", len(state.records))
         ended = "interrupted"
     learner.load_state_dict(state.best_weights)
-    network.eval()
+    network.eval().cpu()
     seconds += sum(record.seconds for record in state.records)
     return History(tuple(state.records), state.best_epoch, ended, seconds, "bf16" if bf16 else "fp32")
 
@@ -167,40 +180,41 @@ def _compute_features(
 
 def _train_epoch(
     state: TrainingState,
+    forward: Callable[[Tensor], Any],
     source: _Source,
+    steps: int,
     config: TrainConfig,
-    bf16: bool,
+    devices: Devices,
     on_progress: Callable[[Progress], None],
     teachers: Teachers | None,
 ) -> Progress:
     """One pass over the images, in an order and with changes that only seed and epoch decide."""
     epoch = len(state.records) + 1
     seed = config.seed * 100_003 + epoch
-    torch.manual_seed(seed)  # of dropout
+    torch.manual_seed(devices.seed(seed))  # of dropout
     generator = torch.Generator().manual_seed(seed)
-    labels = source.labels
-    order = torch.randperm(len(labels), generator=generator)
-    steps = steps_an_epoch(len(labels), config.batch_size)
+    order = torch.randperm(len(source.labels), generator=generator)
+    if not devices.is_main:  # the same order, other changes
+        generator.manual_seed(devices.seed(seed))
     state.network.train()
-    loss_sum = torch.zeros(())
-    correct = torch.zeros((), dtype=torch.int64)
-    seen = 0
+    sums = torch.zeros(3, dtype=torch.float64, device=devices.device)  # loss, right ones, images
     start = time.monotonic()
     for step, rows in enumerate(order.split(config.batch_size)[:steps], start=1):
-        x, y = source.x[rows], labels[rows]
+        mine = devices.share(rows)
+        x, y = source.x[mine], source.labels[mine].to(devices.device)
         if source.augmented:
             x = augment(x, config, generator)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits, _ = state.network(x)
+        with devices.autocast():
+            logits, _ = forward(x.to(devices.device))
         loss = F.cross_entropy(logits.float(), y, label_smoothing=config.label_smoothing)
         if teachers is not None:
             loss = torch.lerp(loss, teachers.loss(x, logits.float()), config.distillation)
         state.step(loss)
-        seen += len(y)
-        loss_sum += loss.detach() * len(y)
-        correct += (logits.detach().argmax(1) == y).sum()
+        right = (logits.detach().argmax(1) == y).sum()
+        sums += torch.stack([loss.detach().double() * len(y), right.double(), sums.new_tensor(len(y))])
         if step % REPORT_EVERY_STEPS == 0 or step == steps:
-            mean_loss = loss_sum.item() / seen
+            loss_sum, correct, seen = devices.sum(sums).tolist()
+            mean_loss = loss_sum / seen
             if not math.isfinite(mean_loss):
                 raise FashionMnistError(
                     f"the loss is no longer a number in epoch {epoch}, step {step}; "
@@ -208,22 +222,7 @@ def _train_epoch(
                 )
             left = (config.epochs - epoch + 1) * steps - step
             remaining_s = (time.monotonic() - start) / step * left
-            accuracy = correct.item() / seen
+            accuracy = correct / seen
             progress = Progress(epoch, config.epochs, step, steps, mean_loss, accuracy, remaining_s)
             on_progress(progress)
     return progress
-
-
-def steps_an_epoch(count: int, batch_size: int) -> int:
-    """Batches of an epoch; the last may be smaller, but a single image is left out.
-
-    Batch normalisation cannot train on one image. It is another one in each epoch.
-    """
-    return count // batch_size + (count % batch_size > 1)
-
-
-def uses_bf16(precision: str) -> bool:
-    """Whether to train in bf16: as asked for, or by what the processor has."""
-    if precision == "auto":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return precision == "bf16"

@@ -125,7 +125,7 @@ class TrainingState:
             logger.info("%s: no checkpoint yet, starting from the beginning", path)
             return
         try:
-            content = torch.load(path, weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
             found = complete_recipe(content["identity"])
         except (OSError, RuntimeError, EOFError, KeyError, TypeError, UnpicklingError) as error:
             raise ConfigError(f"{path}: not a checkpoint ({error}); train without --resume") from error

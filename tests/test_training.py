@@ -12,10 +12,11 @@ from torch import Tensor
 from fashion_mnist import data
 from fashion_mnist.config import TrainConfig
 from fashion_mnist.data import Dataset, LabelledImages, Splits
+from fashion_mnist.devices import Devices
 from fashion_mnist.errors import ConfigError, FashionMnistError
 from fashion_mnist.measuring import data_loader, measure
 from fashion_mnist.networks import Classifier, build, pixel_statistics
-from fashion_mnist.training import History, Progress, fit, uses_bf16
+from fashion_mnist.training import History, Progress, fit
 
 QUICK = TrainConfig(epochs=2, batch_size=16, precision="fp32")
 
@@ -129,7 +130,7 @@ def test_bf16_trains_too(tiny: Splits) -> None:
     network, history = trained(tiny, QUICK.model_copy(update={"precision": "bf16"}))
     assert history.precision == "bf16"
     assert all(weight.dtype == torch.float32 for weight in network.parameters())
-    assert [uses_bf16("bf16"), uses_bf16("fp32")] == [True, False]
+    assert [Devices("bf16").bf16, Devices("fp32").bf16] == [True, False]
 
 
 def test_color_images_are_trained_on(tiny: Splits) -> None:
