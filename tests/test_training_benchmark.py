@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import SAMPLE
 
-from benchmarks import classic, head, training
+from benchmarks import classic, head, networks, training
 from fashion_mnist import data
 
 
@@ -50,3 +50,11 @@ def test_a_new_head_is_timed_with_kept_features_and_without(capsys: pytest.Captu
         "resnet18, 32 px, 40 images to train and 100 to choose, 2 epochs, seed 0: features kept"
     )
     assert head.main(["--data", "nowhere"]) == 4
+
+
+def test_networks_are_set_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    assert networks.main(["bundled", "--untrained", "compact"]) == 0
+    stored, untrained = capsys.readouterr().out.splitlines()[-2:]
+    assert stored.startswith("| compact (bundled) | 1.2 M | 52 M | 28 | 95.14% |")
+    assert untrained.startswith("| compact (untrained) | 1.2 M | 52 M | 28 | - |")
+    assert networks.main(["fashion_mnist:none"]) != 0
