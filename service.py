@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bentoml
+from bentoml.exceptions import InvalidArgument
 
 from fashion_mnist import model_folder, packaging, store
 from fashion_mnist.config import read_serve_config
@@ -30,14 +31,15 @@ try:
     config = read_serve_config()
     chosen = store.choose(config.model, store.built_with(Path(__file__).parent))
     model_folder.read_record(chosen.folder)  # a damaged model stops the start here, not in each worker
-except FashionMnistError as error:
+    arguments = bentoml.use_arguments(packaging.BuildArguments)
+except (FashionMnistError, InvalidArgument) as error:
     sys.exit(f"fashion_mnist: {error}")
 
 
 @bentoml.service(
     name="fashion_mnist",
     service_class=HttpService,
-    image=packaging.build_image(bentoml.use_arguments(packaging.BuildArguments)),
+    image=packaging.build_image(arguments),
     **config.bentoml_settings(),
 )
 class FashionMnist:

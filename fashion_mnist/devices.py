@@ -4,9 +4,13 @@ Several are started by `torchrun` or `accelerate launch`. Each holds the whole n
 part of every batch; their gradients are averaged. By accelerate, which finds out what there is.
 """
 
+import hashlib
+import logging
+import os
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -14,9 +18,9 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from fashion_mnist.errors import ConfigError
+from fashion_mnist.processors import available_cpus
 
-SEED_STEP: Final = 1 << 52
-"""Between the seeds of two processes: more than between any two epochs."""
+logger = logging.getLogger(__name__)
 
 
 class Devices:
@@ -33,6 +37,16 @@ class Devices:
         self.index: int = self._accelerator.process_index
         self.bf16 = has_bf16(self.device) if precision == "auto" else precision == "bf16"
 
+    def set_threads(self, threads: int | None) -> None:
+        """Of the CPU: as many as asked for; else this process's share of them, where there are several.
+
+        torchrun gives each process one.
+        """
+        if threads is None and self.count > 1:
+            threads = max(1, available_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", self.count)))
+        if threads is not None:
+            torch.set_num_threads(threads)
+
     @property
     def is_main(self) -> bool:
         """Whether this process is the one that reports, keeps checkpoints and saves the model."""
@@ -45,10 +59,15 @@ class Devices:
     def spread(self, network: nn.Module) -> Callable[[Tensor], Any]:
         """The forward pass of a placed network, whose gradients are those of all processes.
 
-        Compiled on a GPU, where that pays within an epoch.
+        Compiled on a GPU, where that pays within an epoch, if there is the C compiler that it takes.
         """
         spread: nn.Module = self._accelerator.prepare_model(network)
-        return torch.compile(spread) if self.device.type == "cuda" else spread
+        if self.device.type != "cuda":
+            return spread
+        if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+            logger.warning("there is no C compiler: the network is not compiled for the GPU, and slower")
+            return spread
+        return torch.compile(spread)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The forward pass in bf16, or as it is."""
@@ -75,7 +94,10 @@ class Devices:
 
     def seed(self, seed: int) -> int:
         """One for this process: the same would change all parts of a batch in the same way."""
-        return seed + self.index * SEED_STEP
+        if self.is_main:
+            return seed
+        # hashed, since torch's generators for the CPU look at the lowest 32 bits alone
+        return int.from_bytes(hashlib.sha256(f"{seed} {self.index}".encode()).digest()[:4])
 
     def sum(self, values: Tensor) -> Tensor:
         """Over all processes."""
@@ -84,9 +106,21 @@ class Devices:
 
     def agree(self, values: list[float]) -> list[float]:
         """The main process's values, in all of them: they stop at the same epoch."""
+        values = list(values)
         if self.count > 1:
             broadcast_object_list(values)
         return values
+
+    def check_agreement(self, epochs: int) -> None:
+        """See that all processes go on after the same epoch, in the same precision. Raises ConfigError."""
+        mine = [float(epochs), float(self.bf16)]
+        main = self.agree(mine)
+        if mine != main:
+            raise ConfigError(
+                f"process {self.index} goes on after {epochs} epochs in {'bf16' if self.bf16 else 'fp32'}, "
+                f"the first after {main[0]:g} in {'bf16' if main[1] else 'fp32'}; give them one file for "
+                "--checkpoint, that all can read, and a --precision"
+            )
 
     def dismiss_helpers(self) -> None:
         """End all processes but the main one, which alone goes on to export, measure and save."""

@@ -29,7 +29,7 @@ from fashion_mnist import (
     training,
 )
 from fashion_mnist.card import write_card
-from fashion_mnist.config import BACKBONES, TrainConfig
+from fashion_mnist.config import BACKBONES, COMPACT, TrainConfig
 from fashion_mnist.devices import Devices
 from fashion_mnist.distillation import Teachers
 from fashion_mnist.errors import ConfigError
@@ -169,13 +169,21 @@ def default_checkpoint(config: TrainConfig, splits: data.Splits) -> Path:
 def resolve(config: TrainConfig) -> TrainConfig:
     """Decide what the settings leave open; network and input size follow the model to start from.
 
-    Raises ModelError, and ConfigError where only the last layer of a network would learn that has learnt
-    nothing before.
+    Raises ModelError, and ConfigError where Muon meets another network than the compact one, or where only
+    the last layer of a network would learn that has learnt nothing before.
     """
     if config.from_ is not None:
         record = model_folder.read_record(store.choose(config.from_).folder)
-        return config.resolve(record.network, record.input_size)
-    config = config.resolve()
+        config = config.resolve(record.network, record.input_size)
+    else:
+        config = config.resolve()
+    if config.optimizer == "muon" and config.network != COMPACT:
+        raise ConfigError(
+            f"--optimizer muon: gives each kernel a fixed norm, for which {config.network} is not made; "
+            "take sgd"
+        )
+    if config.from_ is not None:
+        return config
     if config.train == "head" and not config.pretrained:
         if config.network not in BACKBONES:
             raise ConfigError(

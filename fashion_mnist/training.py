@@ -88,8 +88,7 @@ def fit(
     """
     config = config.resolve()
     devices = devices or Devices(config.precision)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    devices.set_threads(config.threads)
     bf16 = devices.bf16
     devices.place(network)
     steps = devices.steps(len(data.train), config.batch_size)
@@ -101,9 +100,8 @@ def fit(
         "choose": data.choose.fingerprint(),
         "precision": "bf16" if bf16 else "fp32",
         "teachers": teachers.fingerprint if teachers else "none",
+        "processes": str(devices.count),
     }
-    if devices.count > 1:
-        origin["processes"] = str(devices.count)
     if config.train == "head":
         if teachers is not None:
             raise ConfigError("--train head keeps features instead of images; --teacher needs --train all")
@@ -116,6 +114,7 @@ def fit(
     state = TrainingState(learner, config, steps, origin)
     if checkpoint is not None and config.resume:
         state.load(checkpoint)
+    devices.check_agreement(len(state.records))
     forward = devices.spread(learner)
     if not devices.is_main:
         checkpoint, on_progress = None, lambda _: None

@@ -126,7 +126,7 @@ class TrainingState:
             return
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
-            found = complete_recipe(content["identity"])
+            found = {"processes": "1"} | complete_recipe(content["identity"])
         except (OSError, RuntimeError, EOFError, KeyError, TypeError, UnpicklingError) as error:
             raise ConfigError(f"{path}: not a checkpoint ({error}); train without --resume") from error
         for key, value in self.identity.items():

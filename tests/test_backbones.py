@@ -189,3 +189,8 @@ def test_lite0_learns_and_goes_on_from_its_own_model(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def trained_folder(trained: tuple[object, Path]) -> Path:
     return trained[1]
+
+
+def test_muon_is_refused_for_networks_that_it_would_spoil() -> None:
+    with pytest.raises(ConfigError, match="--optimizer muon"):
+        resolve(TrainConfig(network="vgg16", optimizer="muon", pretrained=False))

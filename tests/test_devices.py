@@ -80,7 +80,16 @@ def test_processes_share_whole_batches_only() -> None:
     shared.count, shared.index = 2, 1
     assert [shared.steps(count, 10) for count in (10, 19, 20)] == [1, 1, 2]
     assert shared.share(torch.arange(6)).tolist() == [1, 3, 5]
-    assert shared.seed(5) != alone.seed(5)
+    drawn = [torch.rand(8, generator=torch.Generator().manual_seed(d.seed(5))) for d in (alone, shared)]
+    assert not torch.equal(*drawn)  # torch looks at the lowest 32 bits of a seed
     for count, batch_size in ((20, 5), (20, 2), (9, 10)):
         with pytest.raises(ConfigError, match="2 processes share each batch"):
             shared.steps(count, batch_size)
+
+
+def test_processes_that_would_go_on_from_different_epochs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    helper = Devices("fp32")
+    helper.check_agreement(3)
+    monkeypatch.setattr(helper, "agree", lambda values: [0.0, values[1]])  # what the first process would say
+    with pytest.raises(ConfigError, match="goes on after 3 epochs in fp32, the first after 0"):
+        helper.check_agreement(3)
