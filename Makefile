@@ -32,7 +32,7 @@ train: $(VENV)/.dev  ## train, evaluate, save to the model store (ARGS="--epochs
 	@$(BIN)/python train.py $(ARGS)
 
 test: $(VENV)/.dev  ## run the tests (under 4 minutes)
-	$(BIN)/python -m pytest -m "not full and not image" $(ARGS)
+	$(BIN)/python -m pytest -m "not full and not image" -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-full: $(VENV)/.dev  ## run the long checks on the full data
 	$(BIN)/python -m pytest -m full -s $(ARGS)

@@ -33,6 +33,8 @@ for _name in [name for name in os.environ if name.startswith(("FASHION_MNIST_", 
     del os.environ[_name]
 os.environ["BENTOML_HOME"] = _HOME
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+if "PYTEST_XDIST_WORKER" in os.environ:  # several at once: with all threads each they would stand still
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from fashion_mnist import data, store  # noqa: E402
 from fashion_mnist.config import TrainConfig  # noqa: E402
