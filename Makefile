@@ -31,7 +31,7 @@ serve: $(VENV)/.serve  ## serve on port 3000 (PORT=…, HOST=…)
 train: $(VENV)/.dev  ## train, evaluate, save to the model store (ARGS="--epochs 5")
 	@$(BIN)/python train.py $(ARGS)
 
-test: $(VENV)/.dev  ## run the tests (under 4 minutes)
+test: $(VENV)/.dev  ## run the tests (6 minutes on two cores)
 	$(BIN)/python -m pytest -m "not full and not image" -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-full: $(VENV)/.dev  ## run the long checks on the full data

@@ -133,5 +133,5 @@ def test_images_of_one_value_can_still_be_normalised(spec: ModelSpec) -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(spec: ModelSpec) -> None:
-    with pytest.raises(ConfigError, match=r"no network is called 'vast'; there is compact, vgg16, "):
+    with pytest.raises(ConfigError, match=r"no network is called 'vast'; there is compact, wide, vgg16, "):
         build("vast", spec, torch.zeros(1), torch.ones(1))

@@ -157,6 +157,6 @@ def test_test_data_takes_the_place_of_the_sources_own(tmp_path: Path) -> None:
 
 def test_the_networks_are_listed_when_one_is_unknown() -> None:
     with pytest.raises(
-        FashionMnistError, match=r"compact, vgg16, resnet18, mobilenet_v3_small, efficientnet_lite0$"
+        FashionMnistError, match=r"compact, wide, vgg16, resnet18, mobilenet_v3_small, efficientnet_lite0$"
     ):
         networks.build("vast", ModelSpec(("a", "b"), 8, 8, 1), torch.zeros(1), torch.ones(1))
