@@ -5,19 +5,18 @@ On disk they are parts of PART_IMAGES images, so that a training that is stopped
 
 import hashlib
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fashion_mnist import state_file
 from fashion_mnist.data import LabelledImages
 from fashion_mnist.networks import Classifier
 
@@ -115,21 +114,15 @@ def _fingerprint(network: Classifier) -> str:
 def _read(path: Path, key: str) -> dict[str, Any] | None:
     """A part that was kept, or None: there is none, it is damaged or of other weights or images."""
     try:
-        part: dict[str, Any] = torch.load(path, weights_only=True)
+        part = state_file.read(path)
         return part if part["key"] == key else None
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, UnpicklingError):
+    except state_file.UNREADABLE:
         return None
 
 
 def _write(path: Path, part: dict[str, Any]) -> None:
-    """Keep a part; it is there only when it is complete. A full disk costs the file, not the training."""
-    partial = path.with_name(f"{path.name}.part")
+    """Keep a part. A full disk costs the file, not the training."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            torch.save(part, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a short write as RuntimeError
+        state_file.write(path, part)
+    except state_file.UNWRITABLE as error:
         logger.warning("%s: features are not kept: %s", path, error)

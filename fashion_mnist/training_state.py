@@ -1,11 +1,9 @@
 """Everything that an epoch of training changes: what a checkpoint has to hold."""
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -13,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from fashion_mnist import muon
+from fashion_mnist import muon, state_file
 from fashion_mnist.config import TrainConfig, complete_recipe
 from fashion_mnist.errors import ConfigError
 from fashion_mnist.muon import Muon
@@ -95,7 +93,6 @@ class TrainingState:
 
         A disk that is full costs the checkpoint, not the training: the one before stays.
         """
-        partial = path.with_name(f"{path.name}.part")
         content = {
             "identity": self.identity,
             "network": self.network.state_dict(),
@@ -107,13 +104,8 @@ class TrainingState:
             "best_weights": self.best_weights,
         }
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                torch.save(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except (OSError, RuntimeError) as error:  # torch reports a short write as RuntimeError
+            state_file.write(path, content)
+        except state_file.UNWRITABLE as error:
             logger.warning("%s: no checkpoint of epoch %d: %s", path, len(self.records), error)
 
     def load(self, path: Path) -> None:
@@ -125,9 +117,9 @@ class TrainingState:
             logger.info("%s: no checkpoint yet, starting from the beginning", path)
             return
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = state_file.read(path)
             found = {"processes": "1"} | complete_recipe(content["identity"])
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, UnpicklingError) as error:
+        except state_file.UNREADABLE as error:
             raise ConfigError(f"{path}: not a checkpoint ({error}); train without --resume") from error
         for key, value in self.identity.items():
             if found.get(key) != value:

@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+import torch
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).parent.parent
@@ -149,6 +150,15 @@ def service(start_service: StartService) -> Iterator[Server]:
 def client(service: Server) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url, timeout=30) as http:
         yield http
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other are slow where another program runs too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,12 @@
 import math
 from pathlib import Path
 
-import openvino
+from fashion_mnist.runtime import import_openvino
 
 
 def count_multiply_adds(onnx: Path, shape: tuple[int, ...]) -> int:
     """Multiply-adds of convolutions and matrix products for one image of this shape."""
-    model = openvino.Core().read_model(onnx)
+    model = import_openvino().Core().read_model(onnx)
     model.reshape([1, *shape])
     total = 0
     for operation in model.get_ordered_ops():

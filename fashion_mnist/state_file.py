@@ -1,0 +1,30 @@
+"""Files of torch that outlive a kill: there only when complete, and read without running what they hold."""
+
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Final
+
+import torch
+
+UNWRITABLE: Final = (OSError, RuntimeError)
+"""What `write` raises on a full disk: torch reports a short write as RuntimeError."""
+UNREADABLE: Final = (OSError, RuntimeError, EOFError, KeyError, TypeError, UnpicklingError)
+"""What reading a damaged or foreign file raises, and looking into it."""
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Replace a file by this content once it is complete on disk. Raises one of UNWRITABLE."""
+    partial = path.with_name(f"{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What was written, on the CPU. Raises one of UNREADABLE."""
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return content
