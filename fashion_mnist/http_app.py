@@ -10,14 +10,12 @@ batching, metrics, health endpoints, CORS. What is replaced, and why:
 - `/docs.json`: it describes one content type.
 """
 
-import asyncio
 import functools
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -42,21 +40,25 @@ from starlette.types import ASGIApp
 from fashion_mnist import openapi, wire
 from fashion_mnist.batching import BatchQueue
 from fashion_mnist.config import ServeConfig
+from fashion_mnist.direct import DirectProtocol
 from fashion_mnist.errors import InputError
 from fashion_mnist.listener import BalancedServer, Counts
 from fashion_mnist.middleware import Edge
-from fashion_mnist.predict_endpoint import PredictEndpoint
+from fashion_mnist.predict_endpoint import PATH, PredictEndpoint
 from fashion_mnist.predictor import CHUNKS, Predictions
-from fashion_mnist.request_metrics import RequestMetrics
+from fashion_mnist.request_metrics import RequestMeter, RequestMetrics
 from fashion_mnist.responses import error_response, internal_error
 from fashion_mnist.served import ServedModel
 
 PREDICT: Final = "predict"
+MODEL_PATH: Final = "/model"
 SWITCH_INTERVAL_S: Final = 0.0005
 """How long the thread of the model may have to wait for Python while the event loop is busy with requests;
 5 ms by default, which is longer than a batch takes."""
-QUICK_S: Final = 0.001
+MOMENT_S: Final = 0.001
 """As long as the event loop may stand still for a batch. To the other thread and back takes 0.1 to 0.3 ms."""
+BRIEF_S: Final = 0.02
+"""The same where the model has one thread: the two would take processor and Python from each other."""
 
 
 class ServiceInstance(Protocol):
@@ -67,20 +69,31 @@ class ServiceInstance(Protocol):
 
 
 def build(service: Service[Any], is_main: bool) -> ASGIApp:
-    """The application of this worker, and its share of the connections."""
-    _balance(service.inner.config.worker_count)
-    return Edge(AppFactory(service, is_main=is_main)())
+    """The application; in one of BentoML's workers, the server too."""
+    factory = AppFactory(service, is_main=is_main)
+    if server_context.worker_index is not None:
+        _replace_server(factory, service.inner.config.worker_count, server_context.worker_index)
+    return Edge(factory())
 
 
-def _balance(workers: int) -> None:
-    """Make BentoML's worker, in which this runs, share the connections evenly with the others.
+def _replace_server(factory: "AppFactory", workers: int, index: int) -> None:
+    """Have the worker's connections shared with the others, and small requests answered directly.
 
-    BentoML starts `uvicorn.Server` right after this; there is no other way to give it one.
+    BentoML's worker makes a `uvicorn.Server` right after this; there is no other way to give it one.
     """
-    folder, index = os.environ.get("PROMETHEUS_MULTIPROC_DIR"), server_context.worker_index
-    if workers > 1 and folder is not None and index is not None:
+    server: Callable[..., uvicorn.Server] = uvicorn.Server
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if workers > 1 and folder is not None:
         counts = Counts(Path(folder) / f"connections-{os.getppid()}", workers, index)
-        uvicorn.Server = functools.partial(BalancedServer, counts=counts)  # type: ignore[misc, assignment]
+        server = functools.partial(BalancedServer, counts=counts)
+
+    def make_server(config: uvicorn.Config) -> uvicorn.Server:
+        if factory.is_plain and config.http == "auto":
+            protocol: Any = functools.partial(DirectProtocol, path=PATH.encode(), take=factory.endpoint.take)
+            config.http = protocol
+        return server(config)
+
+    uvicorn.Server = make_server  # type: ignore[misc, assignment]
 
 
 class AppFactory(ServiceAppFactory):
@@ -91,16 +104,16 @@ class AppFactory(ServiceAppFactory):
         self.timeout = None  # the queue has its own limit; BentoML's timer costs a task a request
         stock = self.dispatchers[PREDICT]
         queue: BatchQueue[NDArray[np.uint8], Predictions] = BatchQueue(
+            self.infer,
             CHUNKS,
+            self.is_brief,
             max_latency_in_ms=int(stock.max_latency * 1000),
             max_batch_size=stock.max_batch_size,
             fallback=stock.fallback,
-            get_batch_size=lambda images: 1,  # a batch is counted in requests
         )
         self.dispatchers[PREDICT] = queue
-        self.model_thread = ThreadPoolExecutor(1, "model")
         self.endpoint = PredictEndpoint(
-            lambda: self.instance.served, self.service.inner.config, queue(self.infer)
+            lambda: self.instance.served, self.service.inner.config, queue, self.request_metrics
         )
         # they warn of broken forms, pictures and arrays, of which the client is told
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
@@ -122,10 +135,19 @@ class AppFactory(ServiceAppFactory):
     def routes(self) -> list[BaseRoute]:
         others = [route for route in super().routes if getattr(route, "name", None) != PREDICT]
         return [
-            Route(f"/{PREDICT}", self.endpoint, methods=["POST"], name=PREDICT),  # first: most asked for
+            Route(PATH, self.endpoint, methods=["POST"], name=PREDICT),  # first: most asked for
             *others,
-            Route("/model", self.model_view, methods=["GET"], name="model"),
+            Route(MODEL_PATH, self.model_view, methods=["GET"], name="model"),
         ]
+
+    @functools.cached_property
+    def request_metrics(self) -> RequestMetrics | None:
+        """Those of BentoML's middleware, if it has one."""
+        stock = next((m for m in super().middlewares if m.cls is RunnerTrafficMetricsMiddleware), None)
+        if stock is None:
+            return None
+        paths = {route.path for route in super().routes if isinstance(route, Route)}
+        return RequestMetrics(paths=paths | {PATH, MODEL_PATH}, **stock.kwargs)
 
     @property
     def middlewares(self) -> list[Middleware]:
@@ -134,9 +156,8 @@ class AppFactory(ServiceAppFactory):
         kept = []
         for middleware in super().middlewares:
             if middleware.cls is RunnerTrafficMetricsMiddleware:
-                paths = [route.path for route in self.routes if isinstance(route, Route)]
-                make: Any = RequestMetrics
-                kept.append(Middleware(make, paths=paths, **middleware.kwargs))
+                meter: Any = RequestMeter
+                kept.append(Middleware(meter, metrics=self.request_metrics))
             elif middleware.cls is ContextMiddleware or (
                 middleware.cls is OpenTelemetryMiddleware and not traced
             ):
@@ -145,23 +166,32 @@ class AppFactory(ServiceAppFactory):
                 kept.append(middleware)
         return kept
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether a request passes through nothing that it would miss outside of ASGI."""
+        meter: Any = RequestMeter
+        return all(middleware.cls is meter for middleware in self.middlewares)
+
     async def create_instance(self, app: Starlette) -> None:
         """Load the model; only when it has answered does BentoML report ready."""
         await super().create_instance(app)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        await self.endpoint.infer(self.instance.served.example)
+        await self.endpoint.queue.answer(self.instance.served.example)
         if self.enable_metrics:
             self.instance.served.start_counting()
 
-    async def infer(self, items: Sequence[NDArray[np.uint8]]) -> Sequence[Predictions]:
-        """One batch, in the thread of the model; a quick one right here, without the way there and back."""
+    def infer(self, items: Sequence[NDArray[np.uint8]]) -> Sequence[Predictions]:
+        """One batch."""
         if self.enable_metrics:
             self.batch_sizes.observe(len(items))
         function: Callable[..., list[Predictions]] = getattr(self.instance, PREDICT).local
-        if len(items) == 1 and len(items[0]) * self.instance.served.single_s < QUICK_S:
-            return function(list(items))
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.model_thread, function, list(items))
+        return function(list(items))
+
+    def is_brief(self, items: Sequence[NDArray[np.uint8]]) -> bool:
+        """Whether the event loop may stand still for a batch."""
+        served = self.instance.served
+        most_s = BRIEF_S if served.predictor.threads == 1 else MOMENT_S
+        return sum(map(len, items)) * served.single_s < most_s
 
     @functools.cached_property
     def batch_sizes(self) -> Any:

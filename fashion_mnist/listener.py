@@ -2,8 +2,9 @@
 
 Workers share one listening socket. The system wakes them all for a connection, and the quickest takes it;
 a client that opens 32 at once leaves 22 with one of two workers and 10 with the other, and half of a
-processor idle. Here a worker that holds more than another waits before it takes one more. The counts are
-in a file that all of them map; a count that is wrong, as that of a worker that died, costs only the wait.
+processor idle. Here a worker takes its share of those that wait, at once, and leaves the rest to the others
+for a while. The counts are in a file that all of them map; a count that is wrong, as that of a worker that
+died, costs only the wait.
 docs/performance.md has the figures.
 """
 
@@ -14,6 +15,7 @@ import logging
 import mmap
 import os
 import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +29,8 @@ WAIT_S: Final = 0.002
 EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 EXHAUSTED_WAIT_S: Final = 1.0
 """As asyncio: without files or memory for a connection, wait before the next attempt."""
+TCP_INFO_WAITING: Final = struct.Struct("=24xI")
+"""Of Linux' tcp_info, tcpi_unacked: of a listening socket, the connections that wait to be accepted."""
 
 
 class Counts:
@@ -52,10 +56,16 @@ class Counts:
     def mine(self, count: int) -> None:
         self._numbers[self._index] = count
 
-    @property
-    def fewest(self) -> int:
-        """Of the worker with the fewest."""
-        return min(self._numbers)
+    def share(self, waiting: int) -> int:
+        """Of so many that wait, those of this worker, if each goes to the worker that has the fewest then."""
+        numbers = sorted(self._numbers)
+        level, total = 0, waiting
+        for filled, number in enumerate(numbers, 1):  # up to `level`, by those that wait
+            total += number
+            level = -(-total // filled)
+            if numbers[filled : filled + 1] >= [level]:
+                break
+        return max(0, level - self.mine)
 
 
 class Watched(set[Any]):
@@ -100,11 +110,12 @@ class BalancedServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _take_turns(self, listener: socket.socket) -> None:
-        """A connection is there: take it, or leave it to another worker for a while."""
-        if self.counts.mine <= self.counts.fewest:
-            self._accept(listener)
-        else:
+        """Connections are there: take this worker's share, or leave them to the others for a while."""
+        share = self.counts.share(count_waiting(listener))
+        if share == 0:
             self._pause(listener, WAIT_S, accept=True)
+        while share > 0 and self._accept(listener):
+            share -= 1
 
     def _pause(self, listener: socket.socket, seconds: float, *, accept: bool = False) -> None:
         loop = asyncio.get_running_loop()
@@ -118,21 +129,22 @@ class BalancedServer(uvicorn.Server):
 
         loop.call_later(seconds, go_on)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> bool:
         try:
             connection, _ = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return  # another worker has it, or it is gone
+            return False  # another worker has it, or it is gone
         except OSError as error:
             if error.errno not in EXHAUSTED:
                 raise
             logger.error("no connection can be accepted: %s", error.strerror)
             self._pause(listener, EXHAUSTED_WAIT_S)
-            return
+            return False
         connection.setblocking(False)
         task = asyncio.get_running_loop().create_task(self._open(connection))
         self.opening.add(task)
         task.add_done_callback(self.opening.discard)
+        return True
 
     async def _open(self, connection: socket.socket) -> None:
         make: Any = self.config.http_protocol_class  # a class, once the configuration is loaded
@@ -148,3 +160,13 @@ class BalancedServer(uvicorn.Server):
 
     def _count(self) -> None:
         self.counts.mine = len(self.opening) + len(self.server_state.connections)
+
+
+def count_waiting(listener: socket.socket) -> int:
+    """Connections that wait to be accepted, at least 1; 1 where the system does not tell."""
+    try:
+        info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_WAITING.size)
+        (waiting,) = TCP_INFO_WAITING.unpack(info)
+        return max(1, int(waiting))
+    except (AttributeError, OSError, struct.error):  # not Linux
+        return 1

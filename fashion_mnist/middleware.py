@@ -1,7 +1,8 @@
 """What every HTTP answer has, whoever gives it: a request id."""
 
+import random
 import re
-import uuid
+from collections.abc import Iterable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -9,11 +10,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fashion_mnist.errors import InputError
 from fashion_mnist.responses import error_response
 
-REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+REQUEST_ID: Final = b"x-request-id"
+PRINTABLE: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The caller's, if it sent one of printable signs; else 32 random hexadecimal digits."""
+    for name, sent in headers:
+        if name == REQUEST_ID and PRINTABLE.fullmatch(sent):
+            return sent
+    return b"%032x" % random.getrandbits(128)
 
 
 class Edge:
-    """Outermost: every answer carries X-Request-ID, the caller's if it sent a printable one.
+    """Outermost: every answer carries X-Request-ID, see `request_id`.
 
     A WebSocket is refused in the form of all errors; the application would say 403 and nothing else.
     """
@@ -25,12 +35,11 @@ class Edge:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        sent = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
-        request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex.encode()
+        header = (REQUEST_ID, request_id(scope["headers"]))
 
         async def send_with_id(message: Message) -> None:
             if message["type"].endswith("http.response.start"):
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                message["headers"] = [*message["headers"], header]
             await send(message)
 
         app = self.app

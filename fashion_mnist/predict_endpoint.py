@@ -1,8 +1,8 @@
-"""POST /predict: body -> images -> queue -> answer. Plain ASGI, since it is paid for on every request."""
+"""POST /predict: body -> images -> queue -> answer. Plain ASGI, or less where the body is there at once."""
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
@@ -13,14 +13,19 @@ from bentoml.exceptions import ServiceUnavailable
 from numpy.typing import NDArray
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fashion_mnist import decoder, multipart, wire
+from fashion_mnist.batching import BatchQueue
 from fashion_mnist.body import receive_body
 from fashion_mnist.config import ServeConfig
+from fashion_mnist.direct import Exchange
 from fashion_mnist.errors import InputError
+from fashion_mnist.middleware import REQUEST_ID, request_id
 from fashion_mnist.predictor import Predictions
 from fashion_mnist.processors import available_cpus
+from fashion_mnist.request_metrics import RequestMetrics
 from fashion_mnist.responses import error_response, internal_error
 from fashion_mnist.served import ServedModel
 from fashion_mnist.spec import ModelSpec
@@ -29,6 +34,7 @@ logger = logging.getLogger("bentoml.service")
 
 R = TypeVar("R")
 
+PATH: Final = "/predict"
 PIECE_IMAGES: Final = 64
 """A large request passes through the queue in pieces of so many images, one after the other: it shares the
 model with small requests."""
@@ -36,23 +42,34 @@ QUICK_BYTES: Final = 8_192
 """Smaller bodies are decoded in the event loop, in microseconds. A small file can be a large picture, so a
 picture has to be as small in pixels too; the rest is decoded in threads, as many as there are processors."""
 
-Infer = Callable[[NDArray[np.uint8]], Awaitable[Predictions]]
+Queue = BatchQueue[NDArray[np.uint8], Predictions]
 
 
 class PredictEndpoint:
-    """An ASGI application. infer: uint8 (n, H, W[, 3]), at most PIECE_IMAGES of them, to predictions."""
+    """An ASGI application, and what answers small requests without ASGI.
 
-    def __init__(self, served: Callable[[], ServedModel], config: ServeConfig, infer: Infer) -> None:
+    queue: of uint8 (n, H, W[, 3]), n up to PIECE_IMAGES. metrics: count the latter; the former pass through
+    middlewares.
+    """
+
+    def __init__(
+        self,
+        served: Callable[[], ServedModel],
+        config: ServeConfig,
+        queue: Queue,
+        metrics: RequestMetrics | None,
+    ) -> None:
         self.served = served
         self.config = config
-        self.infer = infer
+        self.queue = queue
+        self.metrics = metrics
         self.limits = wire.Limits(config.max_body_bytes, config.max_images, config.max_pixels)
         self.in_flight = 0
         self.decoders = anyio.CapacityLimiter(available_cpus())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if self.in_flight >= self.config.max_in_flight:
+            if self.is_full:
                 raise InputError(
                     "overloaded", f"{self.in_flight} requests are in flight; try again in a moment"
                 )
@@ -61,44 +78,44 @@ class PredictEndpoint:
                 body = await self.answer(scope, receive)
             finally:
                 self.in_flight -= 1
-        except InputError as error:
-            await error_response(error)(scope, receive, send)
-            return
-        except ServiceUnavailable:
-            waited = f"{self.config.max_latency_ms / 1000:g} s"
-            late = InputError("overloaded", f"the request waited longer than {waited}; try again")
-            await error_response(late)(scope, receive, send)
-            return
         except ClientDisconnect:
             return  # nobody reads an answer
-        except Exception:
-            logger.exception("prediction failed")
-            await error_response(internal_error())(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - every one is answered
+            await self.refuse(error)(scope, receive, send)
             return
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.start", "status": 200, "headers": answer_headers(body)})
         await send({"type": "http.response.body", "body": body})
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more requests are let in."""
+        return self.in_flight >= self.config.max_in_flight
+
+    def refuse(self, error: Exception) -> Response:
+        """The answer to a request that raised this."""
+        if isinstance(error, ServiceUnavailable):
+            waited = f"{self.config.max_latency_ms / 1000:g} s"
+            error = InputError("overloaded", f"the request waited longer than {waited}; try again")
+        if not isinstance(error, InputError):
+            logger.error("prediction failed", exc_info=error)
+            error = internal_error()
+        return error_response(error)
 
     async def answer(self, scope: Scope, receive: Receive) -> bytes:
         """The body of the answer. Raises InputError, and what the queue raises."""
         served = self.served()
         item = await self.read_item(scope, receive, served.spec)
         if len(item.images) <= PIECE_IMAGES:
-            return served.write_answer(await self.infer(item.images), item)
+            return served.write_answer(await self.queue.answer(item.images), item)
         parts = []
         for start in range(0, len(item.images), PIECE_IMAGES):
-            parts.append(await self.infer(item.images[start : start + PIECE_IMAGES]))  # noqa: PERF401
+            parts.append(await self.queue.answer(item.images[start : start + PIECE_IMAGES]))  # noqa: PERF401
         return await self.in_thread(functools.partial(served.write_answer, Predictions.join(parts), item))
 
     async def read_item(self, scope: Scope, receive: Receive, spec: ModelSpec) -> wire.Item:
         """Decode and validate a request before it can share a batch with others. Raises InputError."""
-        top = None
-        if scope["query_string"]:
-            query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-            top = wire.read_query(query, spec)
         headers = dict(scope["headers"])
-        content_type = headers.get(b"content-type", b"").decode("latin-1")
-        kind = wire.media_type(content_type)
+        kind, top = read_head(headers, scope["query_string"], spec)
         body = await receive_body(
             receive, headers.get(b"content-length"), self.limits.body_bytes, self.config.body_timeout_s
         )
@@ -107,11 +124,86 @@ class PredictEndpoint:
             read = functools.partial(wire.read_pictures, files, spec, self.limits)
             return wire.Item(*await self.in_thread(read), top)
         read = functools.partial(wire.read_body, kind, body, spec, self.limits)
-        quick = len(body) <= QUICK_BYTES
-        if quick and (kind not in wire.PICTURE_TYPES or decoder.count_pixels(body) <= QUICK_BYTES):
-            return wire.Item(*read(), top)
-        return wire.Item(*await self.in_thread(read), top)
+        return wire.Item(*(read() if is_quick(kind, body) else await self.in_thread(read)), top)
 
     async def in_thread(self, function: Callable[[], R]) -> R:
         """Run what takes milliseconds beside the event loop, which has to serve others."""
         return await anyio.to_thread.run_sync(function, limiter=self.decoders)
+
+    def take(self, exchange: Exchange) -> bool:
+        """Answer a small request whose body is there; False for any other, also for those to be refused."""
+        served, body = self.served(), exchange.body
+        if self.is_full or len(body) > self.limits.body_bytes:
+            return False
+        try:
+            kind, top = read_head(dict(exchange.headers), exchange.query, served.spec)
+            if kind == wire.MULTIPART or not is_quick(kind, body):
+                return False
+            item = wire.Item(*wire.read_body(kind, body, served.spec, self.limits), top)
+        except InputError:
+            return False
+        if len(item.images) > PIECE_IMAGES:
+            return False
+        self.in_flight += 1
+        self.queue.put(item.images, Pending(self, exchange, served, item))
+        return True
+
+
+class Pending:
+    """A request that waits in the queue outside of ASGI; see batching.Waiter."""
+
+    __slots__ = ("begun", "endpoint", "exchange", "item", "served")
+
+    def __init__(
+        self, endpoint: PredictEndpoint, exchange: Exchange, served: ServedModel, item: wire.Item
+    ) -> None:
+        self.endpoint = endpoint
+        self.exchange = exchange
+        self.served = served
+        self.item = item
+        self.begun = endpoint.metrics.begin(PATH) if endpoint.metrics is not None else None
+
+    def done(self) -> bool:
+        """Never: a request counts even if its client is gone."""
+        return False
+
+    def cancel(self) -> None:
+        """The service stops."""
+        self.set_result(ServiceUnavailable("the service stops"))
+
+    def set_result(self, result: Predictions | Exception, /) -> None:
+        """Write the answer."""
+        status = 200
+        try:
+            if isinstance(result, Exception):
+                raise result
+            body = self.served.write_answer(result, self.item)
+            headers = answer_headers(body)
+        except Exception as error:  # noqa: BLE001 - every one is answered
+            response = self.endpoint.refuse(error)
+            status, headers, body = response.status_code, response.raw_headers, bytes(response.body)
+        headers.append((REQUEST_ID, request_id(self.exchange.headers)))
+        self.exchange.respond(status, headers, body)
+        self.endpoint.in_flight -= 1
+        if self.endpoint.metrics is not None and self.begun is not None:
+            self.endpoint.metrics.end(self.begun, status)
+
+
+def read_head(headers: dict[bytes, bytes], query: bytes, spec: ModelSpec) -> tuple[str, int | None]:
+    """Media type, and the parameter `top`. Raises InputError."""
+    top = None
+    if query:
+        top = wire.read_query(parse_qsl(query.decode("latin-1"), keep_blank_values=True), spec)
+    return wire.media_type(headers.get(b"content-type", b"").decode("latin-1")), top
+
+
+def is_quick(kind: str, body: bytes) -> bool:
+    """Whether a body that is no multipart form is decoded in microseconds."""
+    return len(body) <= QUICK_BYTES and (
+        kind not in wire.PICTURE_TYPES or decoder.count_pixels(body) <= QUICK_BYTES
+    )
+
+
+def answer_headers(body: bytes) -> list[tuple[bytes, bytes]]:
+    """Of an answer with status 200."""
+    return [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]

@@ -13,46 +13,38 @@ OTHER = "other"
 
 
 class RequestMetrics(RunnerTrafficMetricsMiddleware):
-    """The middleware of bentoml 1.4.39: same names and labels, looked up once and kept.
+    """The metrics of bentoml 1.4.39's middleware: same names and labels, looked up once and kept.
 
     paths: the endpoints; whatever else is asked for counts as `other`, or else whoever invents paths
-    would fill the memory with counters.
+    would fill the memory with counters. They are made when the first request begins, in the worker.
     """
 
-    def __init__(self, app: ASGIApp, *, paths: Collection[str], **options: Any) -> None:
-        super().__init__(app, **options)
+    def __init__(self, *, paths: Collection[str], **options: Any) -> None:
+        super().__init__(app=None, **options)  # type: ignore[arg-type]
         self.paths = frozenset(paths)
         self.skipped = tuple(self.skip_paths)
         self.endpoint_metrics = cache(self._endpoint_metrics)
         self.status_metrics = cache(self._status_metrics)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] == "/metrics":
-            await self.app(scope, receive, send)
-            return
+    def begin(self, path: str) -> tuple[str, float]:
+        """A request has come; what is returned is for `end`."""
         if not self._is_setup:
             self._setup()
-        endpoint = scope["path"] if scope["path"] in self.paths else OTHER
+        endpoint = path if path in self.paths else OTHER
         in_progress, last_request = self.endpoint_metrics(endpoint)
         if not endpoint.startswith(self.skipped):
             last_request.set_to_current_time()
-        status = 500
-        start = perf_counter()
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
         in_progress.inc()
-        try:
-            await self.app(scope, receive, send_and_note)
-        finally:
-            in_progress.dec()
-            total, duration = self.status_metrics(endpoint, status)
-            total.inc()
-            duration.observe(perf_counter() - start)
+        return endpoint, perf_counter()
+
+    def end(self, begun: tuple[str, float], status: int) -> None:
+        """It is answered."""
+        endpoint, start = begun
+        in_progress, _ = self.endpoint_metrics(endpoint)
+        in_progress.dec()
+        total, duration = self.status_metrics(endpoint, status)
+        total.inc()
+        duration.observe(perf_counter() - start)
 
     def _service_labels(self) -> dict[str, Any]:
         return {
@@ -71,3 +63,29 @@ class RequestMetrics(RunnerTrafficMetricsMiddleware):
     def _status_metrics(self, endpoint: str, status: int) -> tuple[Any, Any]:
         labels = {"endpoint": endpoint, "http_response_code": status, **self._service_labels()}
         return self.metrics_request_total.labels(**labels), self.metrics_request_duration.labels(**labels)
+
+
+class RequestMeter:
+    """Middleware: counts every request but those for /metrics."""
+
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] == "/metrics":
+            await self.app(scope, receive, send)
+            return
+        status = 500
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        begun = self.metrics.begin(scope["path"])
+        try:
+            await self.app(scope, receive, send_and_note)
+        finally:
+            self.metrics.end(begun, status)

@@ -1,7 +1,8 @@
 """The queue: what waits goes into the model together, and at once."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Sequence
 from typing import NoReturn
 
 import pytest
@@ -17,23 +18,28 @@ def refuse() -> NoReturn:
 
 
 class Model:
-    """Doubles numbers; stays busy until `free` is set. batches: what it was given."""
+    """Doubles numbers. batches: what it was given. In a thread, it stays busy until `free` is set."""
 
-    def __init__(self, most: int = 4, latency_ms: int = 10_000) -> None:
+    def __init__(self, most: int = 4, latency_ms: int = 10_000, *, here: bool = False) -> None:
         self.batches: list[list[int]] = []
-        self.free = asyncio.Event()
-        queue: BatchQueue[int, int] = BatchQueue(
+        self.threads: set[int] = set()
+        self.free = threading.Event()
+        self.blocks = not here
+        self.queue: BatchQueue[int, int] = BatchQueue(
+            self.run,
             SIZES,
+            lambda items: here,
             max_latency_in_ms=latency_ms,
             max_batch_size=most,
             fallback=refuse,
-            get_batch_size=lambda item: 1,
         )
-        self.answer = queue(self.run)
+        self.answer = self.queue.answer
 
-    async def run(self, numbers: Sequence[int]) -> list[int]:
+    def run(self, numbers: Sequence[int]) -> list[int]:
         self.batches.append(list(numbers))
-        await self.free.wait()
+        self.threads.add(threading.get_ident())
+        if self.blocks:
+            self.free.wait(10)
         if 13 in numbers:
             raise ZeroDivisionError
         return [2 * number for number in numbers]
@@ -43,32 +49,60 @@ def run(test: Coroutine[None, None, None]) -> None:
     asyncio.run(asyncio.wait_for(test, 10))
 
 
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
+async def wait_for(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
 
 
-def test_one_alone_starts_at_once_and_what_comes_meanwhile_goes_together() -> None:
+def test_what_has_come_goes_together_at_once_and_what_comes_meanwhile_next() -> None:
     async def test() -> None:
         model = Model()
-        tasks = [asyncio.create_task(model.answer(n)) for n in range(8)]
-        await settle()
-        assert model.batches == [[0]]
+        tasks = [asyncio.create_task(model.answer(n)) for n in range(3)]
+        await wait_for(lambda: bool(model.batches))
+        assert model.batches == [[0, 1]]  # of a size that the model runs in one call
+        tasks += [asyncio.create_task(model.answer(n)) for n in range(3, 10)]
+        await asyncio.sleep(0)
         model.free.set()
-        assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10, 12, 14]
-        assert model.batches == [[0], [1, 2, 3, 4], [5, 6], [7]]
+        assert await asyncio.gather(*tasks) == [2 * n for n in range(10)]
+        assert model.batches == [[0, 1], [2, 3, 4, 5], [6, 7, 8, 9]]
+        assert threading.get_ident() not in model.threads
 
     run(test())
 
 
-def test_a_failure_reaches_its_batch_and_no_other() -> None:
+def test_in_the_event_loop_batches_are_the_same() -> None:
     async def test() -> None:
-        model = Model()
-        tasks = [asyncio.create_task(model.answer(n)) for n in (0, 13, 1, 2, 3, 4)]
-        await settle()
+        model = Model(here=True)
+        tasks = [asyncio.create_task(model.answer(n)) for n in range(7)]
+        assert await asyncio.gather(*tasks) == [2 * n for n in range(7)]
+        assert model.batches == [[0, 1, 2, 3], [4, 5], [6]]
+        assert await model.answer(21) == 42
+        assert model.threads == {threading.get_ident()}
+
+    run(test())
+
+
+def test_while_requests_come_the_event_loop_reads_on() -> None:
+    async def test() -> None:
+        model = Model(here=True, most=8)
+        tasks = []
+        for number in range(4):  # each in a turn of its own, before the model has started
+            tasks.append(asyncio.create_task(model.answer(number)))
+            await asyncio.sleep(0)
+        assert await asyncio.gather(*tasks) == [0, 2, 4, 6]
+        assert model.batches == [[0, 1, 2, 3]]
+
+    run(test())
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_a_failure_reaches_its_batch_and_no_other(here: bool) -> None:
+    async def test() -> None:
+        model = Model(here=here)
         model.free.set()
+        tasks = [asyncio.create_task(model.answer(n)) for n in (0, 13, 1, 2, 3, 4)]
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(r) for r in results] == [int, *[ZeroDivisionError] * 4, int]
+        assert [type(r) for r in results] == [*[ZeroDivisionError] * 4, int, int]
         assert await model.answer(21) == 42
 
     run(test())
@@ -78,7 +112,7 @@ def test_who_waits_too_long_is_refused() -> None:
     async def test() -> None:
         model = Model(latency_ms=20)
         first = asyncio.create_task(model.answer(1))
-        await settle()
+        await wait_for(lambda: bool(model.batches))
         late = asyncio.create_task(model.answer(2))
         await asyncio.sleep(0.03)
         model.free.set()
@@ -86,15 +120,17 @@ def test_who_waits_too_long_is_refused() -> None:
         with pytest.raises(ServiceUnavailable):
             await late
         assert model.batches == [[1]]
+        assert await model.answer(3) == 6
 
     run(test())
 
 
-def test_who_gives_up_leaves_the_others_their_answers() -> None:
+@pytest.mark.parametrize("here", [False, True])
+def test_who_gives_up_leaves_the_others_their_answers(here: bool) -> None:
     async def test() -> None:
-        model = Model()
+        model = Model(here=here)
         tasks = [asyncio.create_task(model.answer(n)) for n in range(4)]
-        await settle()
+        await asyncio.sleep(0)
         tasks[0].cancel()
         tasks[2].cancel()
         model.free.set()

@@ -26,6 +26,7 @@ LAYERS = [
         "flags",
         "vision",
         "batching",
+        "direct",
         "listener",
         "request_metrics",
     },
@@ -47,7 +48,8 @@ LAYERS = [
         "devices",
     },
     {"training"},
-    {"quantization", "card", "report", "progress", "openapi", "predict_endpoint", "middleware"},
+    {"quantization", "card", "report", "progress", "openapi", "middleware"},
+    {"predict_endpoint"},
     {"pipeline", "http_app", "cli"},
     {"http_service"},
 ]

@@ -16,7 +16,7 @@ import pytest
 import trustme
 from conftest import Server, StartService
 
-from fashion_mnist.listener import Counts
+from fashion_mnist.listener import Counts, count_waiting
 
 WORKERS = 3
 
@@ -69,11 +69,25 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 10) -> bool:
 def test_counts_are_shared_and_a_worker_writes_its_own(tmp_path: Path) -> None:
     first, second = (Counts(tmp_path / "counts", 2, index) for index in (1, 2))
     first.mine = 5
-    assert (first.mine, first.fewest, second.mine, second.fewest) == (5, 0, 0, 0)
+    assert (first.mine, second.mine) == (5, 0)
+    assert (first.share(1), second.share(1), first.share(7), second.share(7)) == (0, 1, 1, 6)
     second.mine = 7
-    assert (first.mine, first.fewest, second.fewest) == (5, 5, 5)
+    assert (first.share(1), first.share(2), first.share(3), first.share(4)) == (1, 2, 3, 3)
+    assert (second.share(1), second.share(2), second.share(3), second.share(4)) == (0, 0, 1, 1)
     assert Counts(tmp_path / "counts", 2, 2).mine == 0  # the one that came after a worker that died
-    assert second.fewest == 0
+    assert second.mine == 0
+
+
+def test_those_that_wait_are_counted() -> None:
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        for _ in range(5):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        assert count_waiting(listener) == 5
+        stack.enter_context(listener.accept()[0])
+        assert count_waiting(listener) == 4
+    with socket.socket(socket.AF_UNIX) as other:
+        assert count_waiting(other) == 1
 
 
 def test_connections_are_spread_evenly(crew: Server) -> None:
