@@ -1,6 +1,8 @@
-"""Receive a request's body within a size and a time."""
+"""Receive a request's body within a size and a time, and all of them within the memory."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
@@ -8,10 +10,45 @@ from starlette.types import Receive
 from fashion_mnist.errors import InputError
 
 
-async def receive_body(receive: Receive, announced: bytes | None, most_bytes: int, timeout_s: float) -> bytes:
-    """The whole body of an ASGI request. announced: its Content-Length, if it has one.
+class BodyMemory:
+    """What the bodies of all requests under way take together, at most_bytes: 1,000 bodies of an accepted
+    size, sent slowly, would be more than a machine has.
+    """
 
-    Raises InputError: body_too_large (also for chunked bodies), body_timeout; ClientDisconnect.
+    def __init__(self, most_bytes: int) -> None:
+        self.left = most_bytes
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """A function that takes bytes for one request, until its end. It raises InputError: overloaded."""
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            if size > self.left:
+                raise InputError("overloaded", "too many large bodies are under way; try again in a moment")
+            self.left -= size
+            taken += size
+
+        try:
+            yield take
+        finally:
+            self.left += taken
+
+
+async def receive_body(
+    receive: Receive,
+    announced: bytes | None,
+    most_bytes: int,
+    timeout_s: float,
+    take: Callable[[int], None],
+) -> bytes:
+    """The whole body of an ASGI request.
+
+    announced: its Content-Length, if it has one. take: of the memory for bodies; bytes count when they are
+    there, or else whoever announces much and sends nothing would keep the others out.
+    Raises InputError: body_too_large (also for chunked bodies), body_timeout, and what `take` raises;
+    ClientDisconnect.
     """
     if announced is not None and announced.isdigit() and int(announced) > most_bytes:
         raise _too_large(f"{announced.decode()} bytes", most_bytes)
@@ -29,6 +66,7 @@ async def receive_body(receive: Receive, announced: bytes | None, most_bytes: in
                 size += len(chunk)
                 if size > most_bytes:
                     raise _too_large(f"more than {most_bytes} bytes", most_bytes)
+                take(len(chunk))
                 chunks.append(chunk)
     except TimeoutError:
         raise InputError(

@@ -190,6 +190,9 @@ class ServeConfig(BaseSettings):
         1024, ge=1, description="requests a worker holds at once; more are answered 503"
     )
     max_body_bytes: int = Field(33_554_432, ge=1, description="largest body")
+    max_buffered_bytes: int = Field(
+        268_435_456, ge=1, description="bodies that a worker holds at once, together; more are answered 503"
+    )
     max_images: int = Field(10_000, ge=1, description="images in one request")
     max_pixels: int = Field(40_000_000, ge=1, le=178_956_970, description="width times height of one picture")
     body_timeout_s: float = Field(20.0, gt=0, le=3600, description="time for a body to arrive")

@@ -12,10 +12,13 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+MOST_URL_BYTES: Final = 256
+"""Far more than all parameters take. Uvicorn refuses 64 KB; what is read here has not passed there."""
 MOST_HELD_BYTES: Final = 65_536
 """Of a body that is kept until it is whole; more than is answered directly."""
 
@@ -56,7 +59,8 @@ class Exchange:
 
 
 Take = Callable[[Exchange], bool]
-"""Answers an exchange, now or later; False if it has to go the usual way."""
+"""Answers an exchange, now or later; False if it has to go the usual way. Raises nothing: Uvicorn's parser
+would call the request invalid."""
 
 
 class DirectProtocol(HttpToolsProtocol):
@@ -74,11 +78,15 @@ class DirectProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.held is not None and not self.transport.is_closing():
+        if self.held is None or self.transport.is_closing():
+            return
+        try:
             self._pass_on()  # the rest of the body comes later
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
 
     def on_headers_complete(self) -> None:
-        if self._is_usual():
+        if self._may_be_direct():
             self.held = bytearray()
         else:
             super().on_headers_complete()
@@ -94,18 +102,19 @@ class DirectProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self.held is not None:
             exchange = Exchange(self, self.url[len(self.path) + 1 :], bytes(self.held))
-            usual, self.cycle = self.cycle, exchange  # type: ignore[assignment]
+            previous, self.cycle = self.cycle, exchange  # type: ignore[assignment]
             if self.take(exchange):
                 self.held = None
                 return
-            self.cycle = usual
+            self.cycle = previous
             self._pass_on()
         super().on_message_complete()
 
-    def _is_usual(self) -> bool:
-        """A POST to the path, while no answer is under way."""
+    def _may_be_direct(self) -> bool:
+        """A POST to the path, with nothing unusual, while no answer is under way."""
         return (
-            self.url.startswith(self.path)
+            len(self.url) <= MOST_URL_BYTES
+            and self.url.startswith(self.path)
             and self.url[len(self.path) : len(self.path) + 1] in (b"", b"?")
             and b"#" not in self.url
             and self.parser.get_method() == b"POST"

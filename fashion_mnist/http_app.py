@@ -2,9 +2,10 @@
 
 Read from bentoml 1.4.39: `_bentoml_sdk.Service` (its `to_asgi` and `openapi_spec`) and
 `_bentoml_impl.server.app.ServiceAppFactory` (its `api_endpoint`, `batch_infer`, `create_instance`,
-`routes`). tests/test_http_app.py fails when they change. What is kept: BentoML's serving, adaptive
-batching, metrics, health endpoints, CORS. What is replaced, and why:
+`routes`). tests/test_http_app.py fails when they change. What is kept: BentoML's serving, the limits of its
+batches, metrics, health endpoints, CORS. What is replaced, and why:
 
+- its queue: see batching.py;
 - decoding and encoding: BentoML builds a schema for each answer and knows one form of body an endpoint;
 - errors: BentoML answers a list for some, a traceback in the log for all, and its own words for 401;
 - `/docs.json`: it describes one content type.
@@ -44,11 +45,13 @@ from fashion_mnist.direct import DirectProtocol
 from fashion_mnist.errors import InputError
 from fashion_mnist.listener import BalancedServer, Counts
 from fashion_mnist.middleware import Edge
-from fashion_mnist.predict_endpoint import PATH, PredictEndpoint
+from fashion_mnist.predict_endpoint import PATH, PredictEndpoint, Queue
 from fashion_mnist.predictor import CHUNKS, Predictions
 from fashion_mnist.request_metrics import RequestMeter, RequestMetrics
 from fashion_mnist.responses import error_response, internal_error
 from fashion_mnist.served import ServedModel
+
+logger = logging.getLogger("bentoml.service")
 
 PREDICT: Final = "predict"
 MODEL_PATH: Final = "/model"
@@ -80,16 +83,21 @@ def _replace_server(factory: "AppFactory", workers: int, index: int) -> None:
 
     BentoML's worker makes a `uvicorn.Server` right after this; there is no other way to give it one.
     """
-    server: Callable[..., uvicorn.Server] = uvicorn.Server
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    original: Callable[..., uvicorn.Server] = uvicorn.Server
+    server, folder = original, os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if workers > 1 and folder is not None:
         counts = Counts(Path(folder) / f"connections-{os.getppid()}", workers, index)
         server = functools.partial(BalancedServer, counts=counts)
 
     def make_server(config: uvicorn.Config) -> uvicorn.Server:
-        if factory.is_plain and config.http == "auto":
-            protocol: Any = functools.partial(DirectProtocol, path=PATH.encode(), take=factory.endpoint.take)
+        uvicorn.Server = original  # type: ignore[misc, assignment]
+        if others := factory.other_middlewares:
+            logger.info("all requests pass through ASGI, because of %s", ", ".join(others))
+        else:
+            take = factory.endpoint.take
+            protocol: Any = functools.partial(DirectProtocol, path=PATH.encode(), take=take)
             config.http = protocol
+            logger.info("small requests are answered directly, without ASGI")
         return server(config)
 
     uvicorn.Server = make_server  # type: ignore[misc, assignment]
@@ -102,15 +110,8 @@ class AppFactory(ServiceAppFactory):
         super().__init__(*args, **kwargs)
         self.timeout = None  # the queue has its own limit; BentoML's timer costs a task a request
         stock = self.dispatchers[PREDICT]
-        queue: BatchQueue[NDArray[np.uint8], Predictions] = BatchQueue(
-            self.infer,
-            CHUNKS,
-            self.is_brief,
-            max_latency_in_ms=int(stock.max_latency * 1000),
-            max_batch_size=stock.max_batch_size,
-            fallback=stock.fallback,
-        )
-        self.dispatchers[PREDICT] = queue
+        sizes = [size for size in CHUNKS if size <= stock.max_batch_size]
+        queue: Queue = BatchQueue(self.infer, self.is_brief, sizes, stock.max_latency)
         self.endpoint = PredictEndpoint(
             lambda: self.instance.served, self.service.inner.config, queue, self.request_metrics
         )
@@ -166,10 +167,10 @@ class AppFactory(ServiceAppFactory):
         return kept
 
     @property
-    def is_plain(self) -> bool:
-        """Whether a request passes through nothing that it would miss outside of ASGI."""
+    def other_middlewares(self) -> list[str]:
+        """Names of those that a request would miss outside of ASGI."""
         meter: Any = RequestMeter
-        return all(middleware.cls is meter for middleware in self.middlewares)
+        return [str(m.cls.__name__) for m in self.middlewares if m.cls is not meter]  # type: ignore[attr-defined]
 
     async def create_instance(self, app: Starlette) -> None:
         """Load the model; only when it has answered does BentoML report ready."""

@@ -56,6 +56,10 @@ class Counts:
     def mine(self, count: int) -> None:
         self._numbers[self._index] = count
 
+    def divide(self, waiting: int) -> int:
+        """An equal part of so many, at least 1."""
+        return max(1, -(-waiting // len(self._numbers)))
+
     def share(self, waiting: int) -> int:
         """Of so many that wait, those of this worker, if each goes to the worker that has the fewest then."""
         numbers = sorted(self._numbers)
@@ -124,8 +128,10 @@ class BalancedServer(uvicorn.Server):
         def go_on() -> None:
             if listener in self.listening:
                 loop.add_reader(listener, self._take_turns, listener)
-                if accept:
-                    self._accept(listener)
+                # the others had their time; one that is gone leaves its share behind
+                left = self.counts.divide(count_waiting(listener)) if accept else 0
+                while left > 0 and self._accept(listener):
+                    left -= 1
 
         loop.call_later(seconds, go_on)
 
@@ -147,7 +153,7 @@ class BalancedServer(uvicorn.Server):
         return True
 
     async def _open(self, connection: socket.socket) -> None:
-        make: Any = self.config.http_protocol_class  # a class, once the configuration is loaded
+        make: Any = self.config.http_protocol_class  # makes one, once the configuration is loaded
         protocol = functools.partial(
             make, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )

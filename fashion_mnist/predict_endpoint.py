@@ -3,13 +3,12 @@
 import functools
 import logging
 from collections.abc import Callable
+from time import perf_counter
 from typing import Final, TypeVar
-from urllib.parse import parse_qsl
 
 import anyio
 import anyio.to_thread
 import numpy as np
-from bentoml.exceptions import ServiceUnavailable
 from numpy.typing import NDArray
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -18,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from fashion_mnist import decoder, multipart, wire
 from fashion_mnist.batching import BatchQueue
-from fashion_mnist.body import receive_body
+from fashion_mnist.body import BodyMemory, receive_body
 from fashion_mnist.config import ServeConfig
 from fashion_mnist.direct import Exchange
 from fashion_mnist.errors import InputError
@@ -65,6 +64,7 @@ class PredictEndpoint:
         self.metrics = metrics
         self.limits = wire.Limits(config.max_body_bytes, config.max_images, config.max_pixels)
         self.in_flight = 0
+        self.memory = BodyMemory(max(config.max_buffered_bytes, config.max_body_bytes))
         self.decoders = anyio.CapacityLimiter(available_cpus())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,7 +75,8 @@ class PredictEndpoint:
                 )
             self.in_flight += 1
             try:
-                body = await self.answer(scope, receive)
+                with self.memory.share() as take:
+                    body = await self.answer(scope, receive, take)
             finally:
                 self.in_flight -= 1
         except ClientDisconnect:
@@ -93,18 +94,15 @@ class PredictEndpoint:
 
     def refuse(self, error: Exception) -> Response:
         """The answer to a request that raised this."""
-        if isinstance(error, ServiceUnavailable):
-            waited = f"{self.config.max_latency_ms / 1000:g} s"
-            error = InputError("overloaded", f"the request waited longer than {waited}; try again")
         if not isinstance(error, InputError):
             logger.error("prediction failed", exc_info=error)
             error = internal_error()
         return error_response(error)
 
-    async def answer(self, scope: Scope, receive: Receive) -> bytes:
+    async def answer(self, scope: Scope, receive: Receive, take: Callable[[int], None]) -> bytes:
         """The body of the answer. Raises InputError, and what the queue raises."""
         served = self.served()
-        item = await self.read_item(scope, receive, served.spec)
+        item = await self.read_item(scope, receive, take, served.spec)
         if len(item.images) <= PIECE_IMAGES:
             return served.write_answer(await self.queue.answer(item.images), item)
         parts = []
@@ -112,13 +110,14 @@ class PredictEndpoint:
             parts.append(await self.queue.answer(item.images[start : start + PIECE_IMAGES]))  # noqa: PERF401
         return await self.in_thread(functools.partial(served.write_answer, Predictions.join(parts), item))
 
-    async def read_item(self, scope: Scope, receive: Receive, spec: ModelSpec) -> wire.Item:
+    async def read_item(
+        self, scope: Scope, receive: Receive, take: Callable[[int], None], spec: ModelSpec
+    ) -> wire.Item:
         """Decode and validate a request before it can share a batch with others. Raises InputError."""
         headers = dict(scope["headers"])
         kind, top = read_head(headers, scope["query_string"], spec)
-        body = await receive_body(
-            receive, headers.get(b"content-length"), self.limits.body_bytes, self.config.body_timeout_s
-        )
+        announced, config = headers.get(b"content-length"), self.config
+        body = await receive_body(receive, announced, config.max_body_bytes, config.body_timeout_s, take)
         if kind == wire.MULTIPART:
             files = await multipart.read_files(Headers(scope=scope), body, self.limits.images)
             read = functools.partial(wire.read_pictures, files, spec, self.limits)
@@ -132,20 +131,22 @@ class PredictEndpoint:
 
     def take(self, exchange: Exchange) -> bool:
         """Answer a small request whose body is there; False for any other, also for those to be refused."""
-        served, body = self.served(), exchange.body
+        start, body = perf_counter(), exchange.body
         if self.is_full or len(body) > self.limits.body_bytes:
             return False
         try:
+            served = self.served()
             kind, top = read_head(dict(exchange.headers), exchange.query, served.spec)
             if kind == wire.MULTIPART or not is_quick(kind, body):
                 return False
             item = wire.Item(*wire.read_body(kind, body, served.spec, self.limits), top)
-        except InputError:
-            return False
-        if len(item.images) > PIECE_IMAGES:
+            if len(item.images) > PIECE_IMAGES:
+                return False
+            pending = Pending(self, exchange, served, item, start)
+        except Exception:  # noqa: BLE001 - the usual way says what is wrong
             return False
         self.in_flight += 1
-        self.queue.put(item.images, Pending(self, exchange, served, item))
+        self.queue.put(item.images, pending)
         return True
 
 
@@ -155,21 +156,22 @@ class Pending:
     __slots__ = ("begun", "endpoint", "exchange", "item", "served")
 
     def __init__(
-        self, endpoint: PredictEndpoint, exchange: Exchange, served: ServedModel, item: wire.Item
+        self,
+        endpoint: PredictEndpoint,
+        exchange: Exchange,
+        served: ServedModel,
+        item: wire.Item,
+        start: float,
     ) -> None:
         self.endpoint = endpoint
         self.exchange = exchange
         self.served = served
         self.item = item
-        self.begun = endpoint.metrics.begin(PATH) if endpoint.metrics is not None else None
+        self.begun = endpoint.metrics.begin(PATH, start) if endpoint.metrics is not None else None
 
     def done(self) -> bool:
         """Never: a request counts even if its client is gone."""
         return False
-
-    def cancel(self) -> None:
-        """The service stops."""
-        self.set_result(ServiceUnavailable("the service stops"))
 
     def set_result(self, result: Predictions | Exception, /) -> None:
         """Write the answer."""
@@ -183,17 +185,19 @@ class Pending:
             response = self.endpoint.refuse(error)
             status, headers, body = response.status_code, response.raw_headers, bytes(response.body)
         headers.append((REQUEST_ID, request_id(self.exchange.headers)))
-        self.exchange.respond(status, headers, body)
-        self.endpoint.in_flight -= 1
-        if self.endpoint.metrics is not None and self.begun is not None:
-            self.endpoint.metrics.end(self.begun, status)
+        try:
+            self.exchange.respond(status, headers, body)
+        finally:
+            self.endpoint.in_flight -= 1
+            if self.endpoint.metrics is not None and self.begun is not None:
+                self.endpoint.metrics.end(self.begun, status)
 
 
 def read_head(headers: dict[bytes, bytes], query: bytes, spec: ModelSpec) -> tuple[str, int | None]:
     """Media type, and the parameter `top`. Raises InputError."""
     top = None
     if query:
-        top = wire.read_query(parse_qsl(query.decode("latin-1"), keep_blank_values=True), spec)
+        top = wire.read_query(query.decode("latin-1"), spec)
     return wire.media_type(headers.get(b"content-type", b"").decode("latin-1")), top
 
 

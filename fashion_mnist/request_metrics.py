@@ -26,8 +26,8 @@ class RequestMetrics(RunnerTrafficMetricsMiddleware):
         self.endpoint_metrics = cache(self._endpoint_metrics)
         self.status_metrics = cache(self._status_metrics)
 
-    def begin(self, path: str) -> tuple[str, float]:
-        """A request has come; what is returned is for `end`."""
+    def begin(self, path: str, start: float) -> tuple[str, float]:
+        """A request has come, at this time of perf_counter(); what is returned is for `end`."""
         if not self._is_setup:
             self._setup()
         endpoint = path if path in self.paths else OTHER
@@ -35,7 +35,7 @@ class RequestMetrics(RunnerTrafficMetricsMiddleware):
         if not endpoint.startswith(self.skipped):
             last_request.set_to_current_time()
         in_progress.inc()
-        return endpoint, perf_counter()
+        return endpoint, start
 
     def end(self, begun: tuple[str, float], status: int) -> None:
         """It is answered."""
@@ -84,7 +84,7 @@ class RequestMeter:
                 status = message["status"]
             await send(message)
 
-        begun = self.metrics.begin(scope["path"])
+        begun = self.metrics.begin(scope["path"], perf_counter())
         try:
             await self.app(scope, receive, send_and_note)
         finally:

@@ -1,7 +1,6 @@
 """HTTP requests to images. Knows nothing but the spec that it is given."""
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -30,6 +29,9 @@ NPY: Final = "application/x-npy"
 CONTENT_TYPES: Final = (JSON, *PICTURE_TYPES, MULTIPART, FORM, NPY)
 
 
+MOST_PARAMETERS: Final = 16
+MOST_NPY_HEADER_BYTES: Final = 256
+"""numpy.save writes 118. Long nonsense would be parsed for a second."""
 SPARE: Final = 200_000
 """So much too much of values or lists is parsed all the same, so that the error says what is wrong."""
 LIST_ESCAPES: Final = ((b"%2C", b","), (b"%5B", b"["), (b"%5D", b"]"), (b"%20", b"+"))
@@ -59,21 +61,27 @@ class Item:
     top: int | None = None
 
 
-def read_query(query: Sequence[tuple[str, str]], spec: ModelSpec) -> int | None:
-    """The parameter `top`, or None, of names and values.
+def read_query(text: str, spec: ModelSpec) -> int | None:
+    """The parameter `top`, or None, of a URL's query.
 
     Raises InputError: unknown_parameter, bad_parameter (also when it stands twice).
     """
+    try:
+        query = parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+    except ValueError as error:
+        raise InputError(
+            "unknown_parameter", f"more than {MOST_PARAMETERS} parameters; known is `top`"
+        ) from error
     for name, _ in query:
         if name != "top":
             raise InputError("unknown_parameter", f"unknown parameter {name[:40]!r}; known is `top`")
     if not query:
         return None
-    text, most = query[0][1], len(spec.classes)
-    if len(query) > 1 or not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        came = f"{text[:40]!r}" if len(query) == 1 else f"given {len(query)} times"
+    value, most = query[0][1], len(spec.classes)
+    if len(query) > 1 or not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= most):
+        came = f"{value[:40]!r}" if len(query) == 1 else f"given {len(query)} times"
         raise InputError("bad_parameter", f"top is {came}, expected the number of classes wanted, 1..{most}")
-    return int(text)
+    return int(value)
 
 
 def media_type(content_type: str | None) -> str:
@@ -201,7 +209,7 @@ def read_npy(body: bytes) -> NDArray[np.uint8]:
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
-        shape, fortran, dtype = read_header(file)
+        shape, fortran, dtype = read_header(file, MOST_NPY_HEADER_BYTES)
     except Exception as error:  # numpy parses the header as a Python literal: nearly anything is raised
         raise InputError("broken_npy", "the body is no .npy file; send what numpy.save writes") from error
     if dtype != np.uint8:

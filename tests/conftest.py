@@ -1,7 +1,9 @@
 """Shared by all tests: real data, a really trained model, the real service. State lives in tmp."""
 
 import atexit
+import fcntl
 import os
+import pickle
 import shutil
 import socket
 import ssl
@@ -185,9 +187,25 @@ def bundled() -> Predictor:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
-    """A model trained on the sample for three epochs; the second value is its folder outside the store."""
-    folder = tmp_path_factory.mktemp("trained") / "model"
-    config = TrainConfig(
-        data=str(SAMPLE), epochs=3, output=folder, checkpoint=folder.parent / "checkpoint.pt"
-    )
-    return train(config, command="tests"), folder
+    """A model trained on the sample for three epochs; the second value is its folder outside the store.
+
+    Once for all processes of the tests: the others wait, and copy it into their stores.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, stored, result = shared / "trained" / "model", shared / "stored", shared / "trained.pickle"
+    models = Path(_HOME) / "models"
+    with (shared / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if result.exists():
+            shutil.copytree(stored, models, dirs_exist_ok=True)
+            trained: Trained = pickle.loads(result.read_bytes())
+            return trained, folder
+        config = TrainConfig(
+            data=str(SAMPLE), epochs=3, output=folder, checkpoint=shared / "trained-checkpoint.pt"
+        )
+        trained = train(config, command="tests")
+        shutil.copytree(models, stored)
+        result.write_bytes(pickle.dumps(trained))
+    return trained, folder

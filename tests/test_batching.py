@@ -3,37 +3,32 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from typing import NoReturn
 
 import pytest
-from bentoml.exceptions import ServiceUnavailable
 
 from fashion_mnist.batching import BatchQueue
+from fashion_mnist.errors import InputError
 
 SIZES = (8, 4, 2, 1)
-
-
-def refuse() -> NoReturn:
-    raise ServiceUnavailable("process is overloaded")
 
 
 class Model:
     """Doubles numbers. batches: what it was given. In a thread, it stays busy until `free` is set."""
 
-    def __init__(self, most: int = 4, latency_ms: int = 10_000, *, here: bool = False) -> None:
+    def __init__(self, most: int = 4, max_wait_s: float = 10, *, here: bool = False) -> None:
         self.batches: list[list[int]] = []
         self.threads: set[int] = set()
         self.free = threading.Event()
         self.blocks = not here
-        self.queue: BatchQueue[int, int] = BatchQueue(
-            self.run,
-            SIZES,
-            lambda items: here,
-            max_latency_in_ms=latency_ms,
-            max_batch_size=most,
-            fallback=refuse,
-        )
+        sizes = [size for size in SIZES if size <= most]
+        self.queue: BatchQueue[int, int] = BatchQueue(self.run, self.is_brief, sizes, max_wait_s)
+        self.here = here
         self.answer = self.queue.answer
+
+    def is_brief(self, numbers: Sequence[int]) -> bool:
+        if 14 in numbers:
+            raise ZeroDivisionError
+        return self.here
 
     def run(self, numbers: Sequence[int]) -> list[int]:
         self.batches.append(list(numbers))
@@ -96,11 +91,12 @@ def test_while_requests_come_the_event_loop_reads_on() -> None:
 
 
 @pytest.mark.parametrize("here", [False, True])
-def test_a_failure_reaches_its_batch_and_no_other(here: bool) -> None:
+@pytest.mark.parametrize("bad", [13, 14])
+def test_a_failure_reaches_its_batch_and_no_other(here: bool, bad: int) -> None:
     async def test() -> None:
         model = Model(here=here)
         model.free.set()
-        tasks = [asyncio.create_task(model.answer(n)) for n in (0, 13, 1, 2, 3, 4)]
+        tasks = [asyncio.create_task(model.answer(n)) for n in (0, bad, 1, 2, 3, 4)]
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(r) for r in results] == [*[ZeroDivisionError] * 4, int, int]
         assert await model.answer(21) == 42
@@ -110,14 +106,14 @@ def test_a_failure_reaches_its_batch_and_no_other(here: bool) -> None:
 
 def test_who_waits_too_long_is_refused() -> None:
     async def test() -> None:
-        model = Model(latency_ms=20)
+        model = Model(max_wait_s=0.02)
         first = asyncio.create_task(model.answer(1))
         await wait_for(lambda: bool(model.batches))
         late = asyncio.create_task(model.answer(2))
         await asyncio.sleep(0.03)
         model.free.set()
         assert await first == 2
-        with pytest.raises(ServiceUnavailable):
+        with pytest.raises(InputError, match=r"waited longer than 0\.02 s"):
             await late
         assert model.batches == [[1]]
         assert await model.answer(3) == 6
@@ -136,5 +132,42 @@ def test_who_gives_up_leaves_the_others_their_answers(here: bool) -> None:
         model.free.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [results[1], results[3]] == [2, 6]
+
+    run(test())
+
+
+class Broken:
+    """A waiter that cannot take its answer."""
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: object, /) -> None:
+        raise ConnectionError
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_who_cannot_take_an_answer_leaves_the_others_theirs(here: bool) -> None:
+    async def test() -> None:
+        model = Model(here=here)
+        model.free.set()
+        model.queue.put(1, Broken())
+        assert await model.answer(2) == 4
+        assert model.batches == [[1, 2]]
+        assert await model.answer(3) == 6
+
+    run(test())
+
+
+def test_batches_here_and_in_a_thread_follow_each_other() -> None:
+    async def test() -> None:
+        model = Model(most=2)
+        model.is_brief = lambda numbers: numbers[0] % 2 == 0  # type: ignore[method-assign]
+        model.queue.is_brief = model.is_brief
+        model.free.set()
+        tasks = [asyncio.create_task(model.answer(n)) for n in (1, 1, 2, 2, 3, 3, 4, 4)]
+        assert await asyncio.gather(*tasks) == [2, 2, 4, 4, 6, 6, 8, 8]
+        assert model.batches == [[1, 1], [2, 2], [3, 3], [4, 4]]
+        assert len(model.threads) == 2
 
     run(test())

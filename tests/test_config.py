@@ -23,6 +23,7 @@ from fashion_mnist.processors import available_cpus
         ("max_latency_ms", "500", 500),
         ("max_in_flight", "8", 8),
         ("max_body_bytes", "1000", 1000),
+        ("max_buffered_bytes", "1000", 1000),
         ("max_images", "5", 5),
         ("max_pixels", "784", 784),
         ("body_timeout_s", "0.5", 0.5),

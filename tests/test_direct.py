@@ -1,31 +1,27 @@
 """Requests outside of ASGI: which they are, and that nobody can tell the difference."""
 
 import asyncio
-import functools
 import inspect
 import re
 import socket
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Coroutine
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
-from conftest import BOOT, Server
+from conftest import BOOT, Server, StartService
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
-from fashion_mnist.direct import MOST_HELD_BYTES, DirectProtocol, Exchange
+from fashion_mnist.direct import MOST_HELD_BYTES, MOST_URL_BYTES, DirectProtocol, Exchange
 
-END = b"connection: close\r\n"
+CLOSE = b"Connection: close"
 
 
 async def usual(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers `usual BODY`."""
-    if scope["type"] != "http":
-        return
     body, more = b"", True
     while more:
         message = await receive()
@@ -36,52 +32,63 @@ async def usual(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def take(exchange: Exchange) -> bool:
-    """Answers `direct BODY QUERY`; a body `later` after the next turn of the loop, `not` the usual way."""
-    if exchange.body == b"not":
-        return False
-    body = b"direct %b %b" % (exchange.body, exchange.query)
-    headers = [(b"content-length", b"%d" % len(body))]
-    respond = functools.partial(exchange.respond, 200, headers, body)
-    if exchange.body == b"later":
-        asyncio.get_running_loop().call_later(0.05, respond)
-    else:
-        respond()
-    return True
+class Connection(asyncio.Transport):
+    """One connection to a server, in memory. taken: exchanges whose body is `later`, for `answer`."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+        self.taken: list[Exchange] = []
+        config = uvicorn.Config(usual, log_config=None, lifespan="off")
+        config.load()
+        self.state = ServerState()
+        self.protocol = DirectProtocol(
+            config=config, server_state=self.state, app_state={}, path=b"/predict", take=self.take
+        )
+        self.protocol.connection_made(self)
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    protocol: Any = functools.partial(DirectProtocol, path=b"/predict", take=take)
-    config = uvicorn.Config(usual, http=protocol, port=0, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join()
+    def take(self, exchange: Exchange) -> bool:
+        """Answers `direct BODY QUERY`; a body `not` the usual way."""
+        if exchange.body == b"not":
+            return False
+        if exchange.body == b"later":
+            self.taken.append(exchange)
+        else:
+            self.answer(exchange)
+        return True
 
+    @staticmethod
+    def answer(exchange: Exchange) -> None:
+        body = b"direct %b %b" % (exchange.body, exchange.query)
+        exchange.respond(200, [(b"content-length", b"%d" % len(body))], body)
 
-def post(body: bytes, *headers: bytes, line: bytes = b"POST /predict HTTP/1.1") -> bytes:
-    """A request as its bytes."""
-    return b"\r\n".join([line, b"Host: here", b"Content-Length: %d" % len(body), *headers, b"", body])
+    async def send(self, *pieces: bytes) -> list[bytes]:
+        """The bodies that have been answered when all of the pieces are read."""
+        for piece in pieces:
+            self.protocol.data_received(piece)
+            for _ in range(10):
+                await asyncio.sleep(0)
+        return bodies(self.written)
 
+    def write(self, data: Any) -> None:
+        assert not self.closed
+        self.written += data
 
-def talk(port: int, *pieces: bytes) -> bytes:
-    """All that comes back on one connection, on which the pieces are sent with pauses."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for number, piece in enumerate(pieces):
-            time.sleep(0.05 if number else 0)
-            connection.sendall(piece)
-        answer = b""
-        while chunk := connection.recv(65_536):
-            answer += chunk
-        return answer
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
 
 
 def bodies(answer: bytes) -> list[bytes]:
@@ -95,7 +102,13 @@ def bodies(answer: bytes) -> list[bytes]:
     return found
 
 
-CLOSE = b"Connection: close"
+def post(body: bytes, *headers: bytes, line: bytes = b"POST /predict HTTP/1.1") -> bytes:
+    """A request as its bytes."""
+    return b"\r\n".join([line, b"Host: here", b"Content-Length: %d" % len(body), *headers, b"", body])
+
+
+def run(test: Coroutine[None, None, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 10))
 
 
 @pytest.mark.parametrize(
@@ -104,92 +117,177 @@ CLOSE = b"Connection: close"
         (post(b"a", CLOSE), b"direct a "),
         (post(b"", CLOSE), b"direct  "),
         (post(b"a", CLOSE, line=b"POST /predict?top=3 HTTP/1.1"), b"direct a top=3"),
-        (post(b"later", CLOSE), b"direct later "),
         (post(b"not", CLOSE), b"usual not"),
         (post(b"a", CLOSE, line=b"POST /predict/ HTTP/1.1"), b"usual a"),
         (post(b"a", CLOSE, line=b"POST /predictions HTTP/1.1"), b"usual a"),
         (post(b"a", CLOSE, line=b"POST /%70redict HTTP/1.1"), b"usual a"),
         (post(b"a", CLOSE, line=b"POST http://here/predict HTTP/1.1"), b"usual a"),
+        (post(b"a", CLOSE, line=b"POST /predict?" + b"a" * MOST_URL_BYTES + b" HTTP/1.1"), b"usual a"),
         (post(b"a", CLOSE, line=b"PUT /predict HTTP/1.1"), b"usual a"),
         (post(b"a", line=b"POST /predict HTTP/1.0"), b"usual a"),
-        (post(b"x" * 9, CLOSE, b"Upgrade: h2c"), b"direct " + b"x" * 9 + b" "),
+        (post(b"a", CLOSE, b"Upgrade: h2c"), b"direct a "),
         (post(b"a", b"Connection: close, upgrade", b"Upgrade: h2c"), b"usual "),  # by Uvicorn
     ],
 )
-def test_only_a_plain_post_to_the_path_is_direct(port: int, request_: bytes, answer: bytes) -> None:
-    got = talk(port, request_)
-    assert got.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert END in got
-    assert bodies(got) == [answer]
+def test_only_a_plain_post_to_the_path_is_direct(request_: bytes, answer: bytes) -> None:
+    async def test() -> None:
+        connection = Connection()
+        assert await connection.send(request_) == [answer]
+        assert connection.written.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"\r\nconnection: close\r\n" in connection.written
+        assert connection.closed
+        assert connection.state.total_requests == 1
+
+    run(test())
 
 
-def test_chunks_that_come_at_once_are_direct_and_those_that_do_not_are_usual(port: int) -> None:
-    head = b"POST /predict HTTP/1.1\r\nHost: here\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert bodies(talk(port, head + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n")) == [b"direct abc "]
-    assert bodies(talk(port, head + b"2\r\nab\r\n", b"1\r\nc\r\n0\r\n\r\n")) == [b"usual abc"]
-
-
-@pytest.mark.parametrize("cut", [30, -3, -1])
-def test_a_request_in_pieces_is_answered(port: int, cut: int) -> None:
-    whole = post(b"abcd", CLOSE)
-    way = b"direct abcd " if cut > 0 else b"usual abcd"  # the last piece has all of the body, or not
-    assert bodies(talk(port, whole[:cut], whole[cut:])) == [way]
-    assert bodies(talk(port, *(whole[i : i + 1] for i in range(len(whole) - 3)), whole[-3:])) == [
-        b"usual abcd"
-    ]
-
-
-def test_requests_follow_each_other_on_one_connection(port: int) -> None:
-    other = post(b"b", line=b"POST /other HTTP/1.1")
-    pieces = [post(b"a"), post(b"not"), post(b"later"), other, post(b"c", CLOSE)]
-    wanted = [b"direct a ", b"usual not", b"direct later ", b"usual b", b"direct c "]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-        for piece, want in zip((b"a", b"not", b"later"), wanted, strict=False):
-            assert client.post("/predict", content=piece).content.split()[1] == want.split()[1]
-    answer = talk(port, b"".join(pieces))  # pipelined: in order, though `later` takes longer
-    assert [body.split()[1] for body in bodies(answer)] == [b"a", b"not", b"later", b"b", b"c"]
-    assert END not in answer[: answer.rindex(b"HTTP/1.1")]
-
-
-def test_a_large_body_is_usual_and_comes_whole(port: int) -> None:
-    body = bytes(i % 251 for i in range(MOST_HELD_BYTES + 10_000))
-    assert bodies(talk(port, post(body, CLOSE))) == [b"usual " + body]
-
-
-def test_what_is_no_http_is_refused(port: int) -> None:
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_comes_with_its_head_is_direct_and_one_that_does_not_usual(chunked: bool) -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert talk(port, head + b"no number\r\n").startswith(b"HTTP/1.1 400 ")
-    assert bodies(talk(port, post(b"a", CLOSE))) == [b"direct a "]
+    whole = head + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n" if chunked else post(b"abc")
+
+    async def test() -> None:
+        start = whole.index(b"\r\n\r\n") + 4
+        for cut in range(1, len(whole)):
+            way = b"direct abc " if cut < start else b"usual abc"
+            assert await Connection().send(whole[:cut], whole[cut:]) == [way], cut
+        every_byte = [whole[at : at + 1] for at in range(len(whole))]
+        assert await Connection().send(*every_byte) == [b"usual abc"]
+
+    run(test())
 
 
-def test_who_leaves_before_the_answer_harms_nobody(port: int) -> None:
-    for _ in range(3):
-        with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.sendall(post(b"later"))
-    time.sleep(0.1)
-    assert bodies(talk(port, post(b"later", CLOSE))) == [b"direct later "]
+def test_requests_follow_each_other_on_one_connection() -> None:
+    other = post(b"b", line=b"POST /other HTTP/1.1")
+    requests = [post(b"a"), post(b"not"), post(b"later"), other, post(b"c", CLOSE)]
+    answers = [b"direct a ", b"usual not", b"direct later ", b"usual b", b"direct c "]
+
+    async def test() -> None:
+        connection = Connection()
+        for number, request in enumerate(requests, 1):
+            await connection.send(request)
+            for exchange in connection.taken:
+                connection.answer(exchange)
+            connection.taken.clear()
+            assert bodies(connection.written) == answers[:number]
+            assert connection.closed == (number == len(requests))
+
+        pipelined = Connection()  # behind a request that is under way, all of them go the usual way
+        found = await pipelined.send(b"".join(requests))
+        assert found == [b"direct a ", b"usual not", b"usual later", b"usual b", b"usual c"]
+
+    run(test())
+
+
+def test_pipelined_requests_wait_for_a_direct_answer() -> None:
+    async def test() -> None:
+        connection = Connection()
+        assert await connection.send(post(b"later") + post(b"a") + post(b"b", CLOSE)) == []
+        connection.answer(connection.taken[0])
+        await asyncio.sleep(0.01)
+        assert bodies(connection.written) == [b"direct later ", b"usual a", b"usual b"]
+        assert connection.closed
+
+    run(test())
+
+
+def test_a_large_body_is_usual_and_comes_whole() -> None:
+    body = bytes(i % 251 for i in range(MOST_HELD_BYTES + 10_000))
+
+    async def test() -> None:
+        assert await Connection().send(post(body, CLOSE)) == [b"usual " + body]
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"POST /predict HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n",),
+        (b"nonsense\r\n\r\n",),
+        (b"POST /predict?" + b"a" * 70_000 + b" HTTP/1.1\r\nContent-Length: 1\r\n\r\n", b"a"),
+    ],
+)
+def test_what_is_no_http_is_refused(pieces: tuple[bytes, ...]) -> None:
+    async def test() -> None:
+        connection = Connection()
+        for piece in pieces:
+            if not connection.closed:
+                connection.protocol.data_received(piece)
+        assert connection.written.startswith(b"HTTP/1.1 400 ")
+        assert connection.closed
+
+    run(test())
+
+
+def test_who_leaves_before_the_answer_is_written_nothing() -> None:
+    async def test() -> None:
+        connection = Connection()
+        await connection.send(post(b"later"))
+        connection.protocol.connection_lost(None)
+        assert connection.closed
+        connection.answer(connection.taken[0])
+        assert connection.written == b""
+
+    run(test())
+
+
+def test_a_stopping_server_answers_what_has_come_and_closes() -> None:
+    async def test() -> None:
+        waiting, idle = Connection(), Connection()
+        await waiting.send(post(b"later"))
+        for connection in (waiting, idle):
+            connection.protocol.shutdown()
+        assert (waiting.closed, idle.closed) == (False, True)
+        waiting.answer(waiting.taken[0])
+        assert b"\r\nconnection: close\r\n" in waiting.written
+        assert waiting.closed
+
+    run(test())
 
 
 def test_the_hooks_have_the_form_that_they_were_read_in() -> None:
     protocol, cycle = (inspect.getsource(item) for item in (HttpToolsProtocol, RequestResponseCycle))
     used = set(re.findall(r"self\.cycle\.(\w+)", protocol))
     assert used == {"response_complete", "disconnected", "message_event", "body", "more_body", "keep_alive"}
-    # of an exchange, only these: the others are of a request that is still coming
-    for name in ("response_complete", "disconnected", "message_event", "keep_alive"):
+    # an exchange has those that are not of a request that is still coming
+    for name in used - {"body", "more_body"}:
         assert hasattr(Exchange, name) or f"self.{name}" in inspect.getsource(Exchange.__init__)
     for name in ("headers", "url", "root_path", "limit_concurrency", "access_log", "expect_100_continue"):
         assert f"self.{name} = " in protocol or f"self.{name}: " in protocol
     assert "self.on_response()" in cycle
 
 
-def test_the_service_answers_the_same_both_ways(service: Server) -> None:
-    port = httpx.URL(service.url).port
+def talk(server: Server, *pieces: bytes) -> bytes:
+    """All that comes back on one connection, without the date."""
+    port = httpx.URL(server.url).port
     assert port is not None
-    body = BOOT.read_bytes()
-    whole = post(body, b"Content-Type: image/png", b"X-Request-ID: same", CLOSE)
-    dates = rb"date: [^\r]*"
-    direct = re.sub(dates, b"", talk(port, whole))
-    by_asgi = re.sub(dates, b"", talk(port, whole[: -len(body)], body))
-    assert direct == by_asgi
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            connection.sendall(piece)
+        answer = b""
+        while chunk := connection.recv(65_536):
+            answer += chunk
+    return re.sub(rb"date: [^\r]*\r\n", b"", answer)
+
+
+BODY = BOOT.read_bytes()
+BOOT_POST = post(BODY, b"Content-Type: image/png", b"X-Request-ID: same", b"Origin: https://a.org", CLOSE)
+
+
+def test_the_service_answers_the_same_both_ways(service: Server, start_service: StartService) -> None:
+    assert "small requests are answered directly, without ASGI" in service.log
+    direct = talk(service, BOOT_POST)
     assert b'"Ankle boot"' in direct
     assert b"x-request-id: same" in direct
+    settings = {"FASHION_MNIST_CORS_ORIGINS": "https://a.org", "FASHION_MNIST_ACCESS_LOG": "true"}
+    with start_service(**settings, FASHION_MNIST_WORKERS="1") as other:
+        assert "all requests pass through ASGI, because of " in other.log
+        usual_ = talk(other, BOOT_POST)
+        assert "path=/predict" in other.log
+        model = httpx.get(f"{other.url}/model", headers={"Origin": "https://a.org"})
+        assert model.headers["access-control-allow-origin"] == "https://a.org"
+    assert b"access-control-allow-origin: https://a.org\r\n" in usual_
+    only_cors = rb"(access-control-[a-z-]*|vary): [^\r]*\r\n"
+    assert sorted(re.sub(only_cors, b"", usual_).split(b"\r\n")) == sorted(direct.split(b"\r\n"))

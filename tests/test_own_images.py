@@ -1,6 +1,5 @@
 """Somebody's own pictures, from a folder of class folders to answers over HTTP."""
 
-import io
 import os
 import re
 import subprocess
@@ -12,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from conftest import ROOT, StartService
+from exchanges import npy, picture
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -24,22 +24,10 @@ COLOURS = {"red": (220, 40, 40), "blue": (50, 60, 220)}
 SHAPES = ("circle", "square")
 
 
-def as_png(image: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
-
-
-def as_npy(images: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, images)
-    return file.getvalue()
-
-
 def write_folders(root: Path, images: NDArray[np.uint8], names: list[str]) -> None:
     for number, (image, name) in enumerate(zip(images, names, strict=True)):
         (root / name).mkdir(parents=True, exist_ok=True)
-        (root / name / f"{number}.png").write_bytes(as_png(image))
+        (root / name / f"{number}.png").write_bytes(picture(image, "PNG"))
 
 
 def draw_shapes(count: int, seed: int) -> tuple[NDArray[np.uint8], list[str]]:
@@ -70,17 +58,17 @@ def post(http: httpx.Client, body: bytes, kind: str, top: int | None = None) -> 
 
 
 def accuracy_over_http(http: httpx.Client, images: NDArray[np.uint8], names: list[str]) -> float:
-    predictions = post(http, as_npy(images), "application/x-npy", top=1)["predictions"]
+    predictions = post(http, npy(images), "application/x-npy", top=1)["predictions"]
     return float(np.mean([p["prediction"] == n for p, n in zip(predictions, names, strict=True)]))
 
 
 def check_forms(http: httpx.Client, image: NDArray[np.uint8], classes: list[str]) -> None:
     """Every form of one picture is answered alike, with the model's own names; other shapes are refused."""
-    png = post(http, as_png(image), "image/png")
+    png = post(http, picture(image, "PNG"), "image/png")
     assert list(png["probabilities"]) == classes
     assert png["prediction"] == classes[png["class_id"]]
     assert sum(png["probabilities"].values()) == pytest.approx(1, abs=1e-4)
-    assert post(http, as_npy(image), "application/x-npy") == png
+    assert post(http, npy(image), "application/x-npy") == png
     for pixels in (image.tolist(), image.reshape(-1).tolist()):
         assert http.post("/predict", json={"pixels": pixels}).json() == png
     both = http.post("/predict", json={"pixels": [image.tolist()] * 2}).json()["predictions"]

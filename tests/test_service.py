@@ -3,54 +3,21 @@
 import asyncio
 import io
 import json
-import re
-import socket
-import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 import pytest
 from conftest import BOOT, Server, StartService
+from exchanges import PNG, assert_error, npy, picture, post
 from numpy.typing import NDArray
 from PIL import Image
 
-from fashion_mnist.errors import HTTP_ERRORS
 from fashion_mnist.predictor import Predictor
 from fashion_mnist.spec import FASHION_MNIST_CLASSES
 
-PNG = BOOT.read_bytes()
 FLAT = np.asarray(Image.open(BOOT)).reshape(-1).tolist()
 ROWS = np.asarray(Image.open(BOOT)).tolist()
-
-
-def npy(array: NDArray[np.generic]) -> bytes:
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-def picture(image: NDArray[np.uint8], kind: str) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, kind)
-    return file.getvalue()
-
-
-def post(client: httpx.Client, content_type: str | None, body: bytes, query: str = "") -> httpx.Response:
-    headers = {} if content_type is None else {"Content-Type": content_type}
-    return client.post(f"/predict{query}", content=body, headers=headers)
-
-
-def assert_error(answer: httpx.Response, status: int, code: str) -> dict[str, object]:
-    content: dict[str, object] = answer.json()
-    assert (answer.status_code, content["code"]) == (status, code), content
-    assert set(content) <= {"error", "code", "index"}
-    assert HTTP_ERRORS[code][0] == status
-    assert len(str(content["error"])) > 15
-    assert answer.headers["x-request-id"]
-    assert answer.headers["content-type"] == "application/json"
-    return content
 
 
 def test_one_picture_is_answered_with_one_object(client: httpx.Client) -> None:
@@ -362,52 +329,6 @@ def test_no_request_of_these_tests_left_a_traceback(service: Server) -> None:
     assert "Traceback" not in service.log
 
 
-def test_limits_answer_413_408_and_503(start_service: StartService) -> None:
-    settings = {
-        "FASHION_MNIST_MAX_BODY_BYTES": "4000",
-        "FASHION_MNIST_MAX_IMAGES": "2",
-        "FASHION_MNIST_MAX_PIXELS": "1000",
-        "FASHION_MNIST_BODY_TIMEOUT_S": "2",
-        "FASHION_MNIST_MAX_IN_FLIGHT": "1",
-        "FASHION_MNIST_WORKERS": "1",  # the limit in flight is one of a worker
-        "FASHION_MNIST_CORS_ORIGINS": "https://example.org",
-    }
-    with start_service(**settings) as server, httpx.Client(base_url=server.url) as client:
-        assert_error(post(client, "image/png", b"x" * 4001), 413, "body_too_large")
-        chunked = client.post(
-            "/predict", content=iter([b"x" * 3000] * 3), headers={"Content-Type": "image/png"}
-        )
-        assert_error(chunked, 413, "body_too_large")
-        many = npy(np.zeros((3, 784), np.uint8))
-        assert_error(post(client, "application/x-npy", many), 413, "too_many_images")
-        wide = picture(np.zeros((20, 60), np.uint8), "PNG")
-        assert_error(post(client, "image/png", wide), 413, "too_many_pixels")
-        parts = client.post("/predict", files=[("a", PNG[:9])] * 3)
-        assert_error(parts, 413, "too_many_parts")
-
-        deadline = time.monotonic() + 20
-        address = urlsplit(server.url)
-        assert address.hostname is not None
-        with socket.create_connection((address.hostname, address.port or 0)) as slow:
-            head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 99"
-            slow.sendall(f"{head}\r\n\r\nx".encode())
-            in_progress = re.compile(r'request_in_progress{endpoint="/predict".*} 1\.0')
-            while not in_progress.search(client.get("/metrics").text):
-                assert time.monotonic() < deadline, "the slow request never arrived"
-            busy = post(client, "image/png", PNG)
-            assert_error(busy, 503, "overloaded")
-            assert int(busy.headers["retry-after"]) >= 1
-            answer = b""
-            while b"}" not in answer:
-                answer += slow.recv(4096)
-        assert answer.startswith(b"HTTP/1.1 408")
-        assert b"body_timeout" in answer
-
-        origin = {"Origin": "https://example.org"}
-        allowed = client.get("/model", headers=origin).headers
-        assert allowed["access-control-allow-origin"] == "https://example.org"
-
-
 def test_a_stored_model_is_served_and_named(
     start_service: StartService, trained: tuple[object, Path]
 ) -> None:
@@ -430,33 +351,3 @@ def test_answers_are_right_while_the_documentation_is_read(service: Server) -> N
     assert {a.status_code for a in answers} == {200}
     assert len({a.text for i, a in enumerate(answers) if i % 4 == 0}) == 1
     assert {a.json()["class_id"] for i, a in enumerate(answers) if i % 4} == {9}
-
-
-def test_large_pictures_and_bulk_do_not_hold_up_the_others(
-    service: Server, test_images: NDArray[np.uint8]
-) -> None:
-    large = Image.new("LA", (6000, 6000), (200, 90))
-    file = io.BytesIO()
-    large.save(file, "PNG")
-
-    async def run() -> tuple[list[httpx.Response], list[float]]:
-        async with httpx.AsyncClient(base_url=service.url, timeout=60) as http:
-            form = [("image", file.getvalue())] * 4
-            body = npy(np.concatenate([test_images] * 3))
-            slow = [
-                asyncio.create_task(http.post("/predict", files=form)),
-                asyncio.create_task(
-                    http.post("/predict", content=body, headers={"Content-Type": "application/x-npy"})
-                ),
-            ]
-            waited = []
-            while not all(task.done() for task in slow):
-                start = time.perf_counter()
-                assert (await http.get("/livez")).status_code == 200
-                waited.append(time.perf_counter() - start)
-            return await asyncio.gather(*slow), waited
-
-    answers, waited = asyncio.run(run())
-    assert [len(a.json()["predictions"]) for a in answers] == [4, 3000]
-    assert len(waited) > 20
-    assert sorted(waited)[len(waited) // 2] < 0.1

@@ -89,10 +89,29 @@ def test_impossible_npy_shapes_are_refused(shape: tuple[int, ...]) -> None:
     assert raised.value.code == "broken_npy"
 
 
+def test_a_long_npy_header_is_not_parsed(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def parse(source: object, *args: object, **options: object) -> None:
+        raise AssertionError("numpy parses the header, which takes a second for nonsense")
+
+    monkeypatch.setattr("ast.literal_eval", parse)
+    monkeypatch.setattr("tokenize.generate_tokens", parse)
+    header = b"\\'" * 4_000
+    body = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with pytest.raises(InputError) as raised:
+        wire.read_npy(body)
+    assert raised.value.code == "broken_npy"
+    assert isinstance(raised.value.__cause__, ValueError)
+
+
+def test_many_parameters_are_refused_before_they_are_split(spec: ModelSpec) -> None:
+    with pytest.raises(InputError, match="more than 16 parameters"):
+        wire.read_query("&".join(["top=1"] * 17), spec)
+
+
 @pytest.mark.parametrize("top", ["٣", "1e1", "", "99999999999999999999", "+1"])
 def test_a_top_that_is_no_small_number_is_refused(spec: ModelSpec, top: str) -> None:
     with pytest.raises(InputError, match="top is"):
-        wire.read_query([("top", top)], spec)
+        wire.read_query(f"top={quote(top)}", spec)
 
 
 HOSTILE = {
