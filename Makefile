@@ -13,10 +13,11 @@ CONTAINERIZE_ARGS ?=
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 export BENTOML_DO_NOT_TRACK ?= True
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test test-full bench lint format bento image image-training image-test clean
+.PHONY: help serve train test test-slow test-full bench lint format bento image image-training image-test clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,8 +32,11 @@ serve: $(VENV)/.serve  ## serve on port 3000 (PORT=…, HOST=…)
 train: $(VENV)/.dev  ## train, evaluate, save to the model store (ARGS="--epochs 5")
 	@$(BIN)/python train.py $(ARGS)
 
-test: $(VENV)/.dev  ## run the tests (6 minutes on two cores)
-	$(BIN)/python -m pytest -m "not full and not image" -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+test: $(VENV)/.dev  ## run the tests (4 minutes on two cores)
+	$(BIN)/python -m pytest -m "not slow and not full and not image" $(PARALLEL) $(ARGS)
+
+test-slow: $(VENV)/.dev  ## run those that take longer: whole trainings, killed and resumed (3 minutes)
+	$(BIN)/python -m pytest -m slow $(PARALLEL) $(ARGS)
 
 test-full: $(VENV)/.dev  ## run the long checks on the full data
 	$(BIN)/python -m pytest -m full -s $(ARGS)

@@ -158,6 +158,7 @@ def test_a_head_alone_needs_something_below_it(trained_folder: Path) -> None:
         train(TrainConfig(data=str(SAMPLE), train="head", limit=50, **both))
 
 
+@pytest.mark.slow
 def test_lite0_learns_and_goes_on_from_its_own_model(tmp_path: Path) -> None:
     """64 pixels, 400 images, the head alone."""
     config = TrainConfig(

@@ -52,6 +52,7 @@ def test_two_processes_train_to_the_same_accuracy_within_noise(tmp_path: Path) -
     assert accuracies[1] == pytest.approx(accuracies[0], abs=0.06)
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_after_they_were_killed(tmp_path: Path) -> None:
     flags = ("--epochs", "3", "--resume")
     process = subprocess.Popen(

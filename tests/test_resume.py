@@ -62,6 +62,7 @@ def metrics(folder: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_killed_in_an_epoch_and_resumed_it_ends_with_the_same_metrics(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     out, _ = start_training(whole).communicate(timeout=120)
@@ -79,6 +80,7 @@ def test_killed_in_an_epoch_and_resumed_it_ends_with_the_same_metrics(tmp_path: 
     assert not (killed / "checkpoint.pt").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_best_so_far(tmp_path: Path) -> None:
     process = start_training(tmp_path, "--epochs", "500")
     wait_for(process, "epoch 1/500")

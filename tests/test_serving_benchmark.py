@@ -194,6 +194,7 @@ def test_a_peer_without_a_working_variant_is_missing(
     assert kept.rounds == [{}]
 
 
+@pytest.mark.slow
 @WRK
 def test_a_round_of_real_servers(tmp_path: Path, bundled: Predictor, test_images: NDArray[np.uint8]) -> None:
     peers = [replace(peer("ours"), connections=(32,)), peer("echo"), peer("in-process")]

@@ -10,6 +10,7 @@ from benchmarks import classic, head, networks, training
 from fashion_mnist import data
 
 
+@pytest.mark.slow
 def test_a_preset_is_trained_once_and_then_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     preset = Path("tiny.yaml")
@@ -42,6 +43,7 @@ def test_a_part_of_the_classic_recipe_is_timed() -> None:
     assert run.whole_s == pytest.approx(run.seconds / 32 * 100_000)
 
 
+@pytest.mark.slow
 def test_a_new_head_is_timed_with_kept_features_and_without(capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--network", "resnet18", "--input-size", "32", "--limit", "40", "--epochs", "2"]
     assert head.main(["--data", str(SAMPLE), *small, "--batch-size", "20"]) == 0
