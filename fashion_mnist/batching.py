@@ -34,11 +34,11 @@ class Waiter(Protocol[Answer]):
         """Whether nobody waits any more."""
 
     def set_result(self, result: Answer | Exception, /) -> None:
-        """The answer, or why there is none."""
+        """Take the answer, or the exception in its place; called once, in the event loop."""
 
 
 class Job(NamedTuple, Generic[In, Out]):
-    """since: of time.monotonic()."""
+    """since: seconds of time.monotonic() at which it was put."""
 
     since: float
     item: In
@@ -50,7 +50,8 @@ class BatchQueue(Generic[In, Out]):
 
     run: answers a batch, item by item; what it raises is the answer to all of them. sizes: those of
     batches, falling, the last 1. is_brief: whether a batch is run in the event loop, which stands still
-    meanwhile, instead of in a thread.
+    meanwhile, instead of in a thread. max_wait_s: seconds that an item may wait for a batch that could start;
+    one that never ends refuses nobody.
     """
 
     def __init__(
@@ -111,24 +112,34 @@ class BatchQueue(Generic[In, Out]):
         size = next(size for size in self.sizes if size <= len(self._waiting))
         jobs = [self._waiting.popleft() for _ in range(size)]
         items = [job.item for job in jobs]
-        results: Sequence[Out | Exception]
         try:
-            if not self.is_brief(items):
-                future = asyncio.get_running_loop().run_in_executor(self._thread, self.run, items)
-                future.add_done_callback(functools.partial(self._end, jobs))
-                self._busy = True
-                return
-            results = self.run(items)
+            brief = self.is_brief(items)
         except Exception as error:  # noqa: BLE001 - handed to those who wait
-            results = [error] * len(jobs)
-        _hand_out(jobs, results)
+            _hand_out(jobs, [error] * len(jobs))
+            self._plan()
+            return
+        if brief:
+            _hand_out(jobs, self._answers(items))
+            self._plan()
+            return
+        self._busy = True
+        future = asyncio.get_running_loop().run_in_executor(self._thread, self._answers, items)
+        future.add_done_callback(functools.partial(self._end, jobs))
+
+    def _end(self, jobs: Sequence[Job[In, Out]], future: asyncio.Future[Sequence[Out | Exception]]) -> None:
+        self._busy = False
+        _hand_out(jobs, future.result())
         self._plan()
 
-    def _end(self, jobs: Sequence[Job[In, Out]], future: asyncio.Future[Sequence[Out]]) -> None:
-        self._busy = False
-        error = future.exception()
-        _hand_out(jobs, [error] * len(jobs) if isinstance(error, Exception) else future.result())
-        self._plan()
+    def _answers(self, items: Sequence[In]) -> Sequence[Out | Exception]:
+        """One for each item, whatever happens."""
+        try:
+            results = self.run(items)
+            if len(results) != len(items):
+                raise RuntimeError(f"{len(results)} answers for {len(items)} items")
+        except Exception as error:  # noqa: BLE001 - handed to those who wait
+            return [error] * len(items)
+        return results
 
 
 def _hand_out(jobs: Sequence[Job[In, Out]], results: Sequence[Out | Exception]) -> None:

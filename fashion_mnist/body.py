@@ -50,8 +50,10 @@ async def receive_body(
     Raises InputError: body_too_large (also for chunked bodies), body_timeout, and what `take` raises;
     ClientDisconnect.
     """
-    if announced is not None and announced.isdigit() and int(announced) > most_bytes:
-        raise _too_large(f"{announced.decode()} bytes", most_bytes)
+    if announced is not None and announced.isdigit():
+        expected = int(announced.lstrip(b"0")[:19] or b"0")  # of thousands of digits, int() would raise
+        if expected > most_bytes:
+            raise _too_large(f"{expected} bytes", most_bytes)
     chunks: list[bytes] = []
     size = 0
     more = True

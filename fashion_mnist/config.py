@@ -184,14 +184,24 @@ class ServeConfig(BaseSettings):
     precision: Literal["auto", "int8", "bf16", "fp32"] = Field(
         "auto", description="of inference: auto takes the fastest that model and processor have"
     )
-    batch_size: int = Field(16, ge=2, description="requests that one batch may join")
-    max_latency_ms: int = Field(10_000, ge=1, description="a queued request older than this is answered 503")
+    batch_size: int = Field(
+        16,
+        ge=2,
+        le=16,
+        description="requests that one batch may join: 2, 4, 8 or 16; others are rounded down",
+    )
+    max_latency_ms: int = Field(
+        10_000, ge=1, description="a request that has waited longer in the queue is answered 503"
+    )
     max_in_flight: int = Field(
         1024, ge=1, description="requests a worker holds at once; more are answered 503"
     )
     max_body_bytes: int = Field(33_554_432, ge=1, description="largest body")
     max_buffered_bytes: int = Field(
-        268_435_456, ge=1, description="bodies that a worker holds at once, together; more are answered 503"
+        268_435_456,
+        ge=1,
+        description="bodies over 8 KB that a worker holds at once, together, at least max_body_bytes; more are "
+        "answered 503",
     )
     max_images: int = Field(10_000, ge=1, description="images in one request")
     max_pixels: int = Field(40_000_000, ge=1, le=178_956_970, description="width times height of one picture")

@@ -19,8 +19,6 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 MOST_URL_BYTES: Final = 256
 """Far more than all parameters take. Uvicorn refuses 64 KB; what is read here has not passed there."""
-MOST_HELD_BYTES: Final = 65_536
-"""Of a body that is kept until it is whole; more than is answered directly."""
 
 
 class Exchange:
@@ -60,18 +58,19 @@ class Exchange:
 
 Take = Callable[[Exchange], bool]
 """Answers an exchange, now or later; False if it has to go the usual way. Raises nothing: Uvicorn's parser
-would call the request invalid."""
+would call the request invalid, and log nothing."""
 
 
 class DirectProtocol(HttpToolsProtocol):
     """HttpToolsProtocol of uvicorn 0.54 that offers requests to `take` first.
 
-    path: of the requests, which are POST.
+    path: of the requests, which are POST. most_bytes: of their bodies.
     """
 
-    def __init__(self, *args: Any, path: bytes, take: Take, **options: Any) -> None:
+    def __init__(self, *args: Any, path: bytes, most_bytes: int, take: Take, **options: Any) -> None:
         super().__init__(*args, **options)
         self.path = path
+        self.most_bytes = most_bytes
         self.take = take
         self.held: bytearray | None = None
         self.logs = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
@@ -96,7 +95,7 @@ class DirectProtocol(HttpToolsProtocol):
             super().on_body(body)
             return
         self.held += body
-        if len(self.held) > MOST_HELD_BYTES:
+        if len(self.held) > self.most_bytes:
             self._pass_on()
 
     def on_message_complete(self) -> None:
@@ -114,8 +113,7 @@ class DirectProtocol(HttpToolsProtocol):
         """A POST to the path, with nothing unusual, while no answer is under way."""
         return (
             len(self.url) <= MOST_URL_BYTES
-            and self.url.startswith(self.path)
-            and self.url[len(self.path) : len(self.path) + 1] in (b"", b"?")
+            and self.url.partition(b"?")[0] == self.path
             and b"#" not in self.url
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"

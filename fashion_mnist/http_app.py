@@ -1,9 +1,9 @@
 """The private side of BentoML that this service needs, in one place.
 
 Read from bentoml 1.4.39: `_bentoml_sdk.Service` (its `to_asgi` and `openapi_spec`) and
-`_bentoml_impl.server.app.ServiceAppFactory` (its `api_endpoint`, `batch_infer`, `create_instance`,
-`routes`). tests/test_http_app.py fails when they change. What is kept: BentoML's serving, the limits of its
-batches, metrics, health endpoints, CORS. What is replaced, and why:
+`_bentoml_impl.server.app.ServiceAppFactory` (its `create_instance`, `routes`, `middlewares`).
+tests/test_http_app.py fails when they change. What is kept: BentoML's serving, metrics, health endpoints,
+CORS. What is replaced, and why:
 
 - its queue: see batching.py;
 - decoding and encoding: BentoML builds a schema for each answer and knows one form of body an endpoint;
@@ -45,7 +45,7 @@ from fashion_mnist.direct import DirectProtocol
 from fashion_mnist.errors import InputError
 from fashion_mnist.listener import BalancedServer, Counts
 from fashion_mnist.middleware import Edge
-from fashion_mnist.predict_endpoint import PATH, PredictEndpoint, Queue
+from fashion_mnist.predict_endpoint import PATH, QUICK_BYTES, PredictEndpoint, Queue
 from fashion_mnist.predictor import CHUNKS, Predictions
 from fashion_mnist.request_metrics import RequestMeter, RequestMetrics
 from fashion_mnist.responses import error_response, internal_error
@@ -95,7 +95,9 @@ def _replace_server(factory: "AppFactory", workers: int, index: int) -> None:
             logger.info("all requests pass through ASGI, because of %s", ", ".join(others))
         else:
             take = factory.endpoint.take
-            protocol: Any = functools.partial(DirectProtocol, path=PATH.encode(), take=take)
+            protocol: Any = functools.partial(
+                DirectProtocol, path=PATH.encode(), most_bytes=QUICK_BYTES, take=take
+            )
             config.http = protocol
             logger.info("small requests are answered directly, without ASGI")
         return server(config)
@@ -109,12 +111,10 @@ class AppFactory(ServiceAppFactory):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.timeout = None  # the queue has its own limit; BentoML's timer costs a task a request
-        stock = self.dispatchers[PREDICT]
-        sizes = [size for size in CHUNKS if size <= stock.max_batch_size]
-        queue: Queue = BatchQueue(self.infer, self.is_brief, sizes, stock.max_latency)
-        self.endpoint = PredictEndpoint(
-            lambda: self.instance.served, self.service.inner.config, queue, self.request_metrics
-        )
+        config = self.service.inner.config
+        sizes = [size for size in CHUNKS if size <= config.batch_size]
+        queue: Queue = BatchQueue(self.infer, self.is_brief, sizes, config.max_latency_ms / 1000)
+        self.endpoint = PredictEndpoint(lambda: self.instance.served, config, queue, self.request_metrics)
         # they warn of broken forms, pictures and arrays, of which the client is told
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         warnings.simplefilter("ignore")

@@ -47,8 +47,8 @@ Queue = BatchQueue[NDArray[np.uint8], Predictions]
 class PredictEndpoint:
     """An ASGI application, and what answers small requests without ASGI.
 
-    queue: of uint8 (n, H, W[, 3]), n up to PIECE_IMAGES. metrics: count the latter; the former pass through
-    middlewares.
+    queue: of uint8 (n, H, W[, 3]), n up to PIECE_IMAGES. metrics: of the requests answered without ASGI, the
+    others are counted by RequestMeter; None where BentoML's metrics are off.
     """
 
     def __init__(
@@ -137,10 +137,10 @@ class PredictEndpoint:
         try:
             served = self.served()
             kind, top = read_head(dict(exchange.headers), exchange.query, served.spec)
-            if kind == wire.MULTIPART or not is_quick(kind, body):
+            if not is_quick(kind, body):
                 return False
             item = wire.Item(*wire.read_body(kind, body, served.spec, self.limits), top)
-            if len(item.images) > PIECE_IMAGES:
+            if len(item.images) > PIECE_IMAGES:  # of a few pixels each
                 return False
             pending = Pending(self, exchange, served, item, start)
         except Exception:  # noqa: BLE001 - the usual way says what is wrong
@@ -175,22 +175,26 @@ class Pending:
 
     def set_result(self, result: Predictions | Exception, /) -> None:
         """Write the answer."""
-        status = 200
+        status = 500
         try:
-            if isinstance(result, Exception):
-                raise result
-            body = self.served.write_answer(result, self.item)
-            headers = answer_headers(body)
-        except Exception as error:  # noqa: BLE001 - every one is answered
-            response = self.endpoint.refuse(error)
-            status, headers, body = response.status_code, response.raw_headers, bytes(response.body)
-        headers.append((REQUEST_ID, request_id(self.exchange.headers)))
-        try:
+            status, headers, body = self.answer(result)
+            headers.append((REQUEST_ID, request_id(self.exchange.headers)))
             self.exchange.respond(status, headers, body)
         finally:
             self.endpoint.in_flight -= 1
             if self.endpoint.metrics is not None and self.begun is not None:
                 self.endpoint.metrics.end(self.begun, status)
+
+    def answer(self, result: Predictions | Exception) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        """Status, headers and body."""
+        if not isinstance(result, Exception):
+            try:
+                body = self.served.write_answer(result, self.item)
+                return 200, answer_headers(body), body
+            except Exception as error:  # noqa: BLE001 - every one is answered
+                result = error
+        response = self.endpoint.refuse(result)
+        return response.status_code, response.raw_headers, bytes(response.body)
 
 
 def read_head(headers: dict[bytes, bytes], query: bytes, spec: ModelSpec) -> tuple[str, int | None]:
@@ -202,10 +206,10 @@ def read_head(headers: dict[bytes, bytes], query: bytes, spec: ModelSpec) -> tup
 
 
 def is_quick(kind: str, body: bytes) -> bool:
-    """Whether a body that is no multipart form is decoded in microseconds."""
-    return len(body) <= QUICK_BYTES and (
-        kind not in wire.PICTURE_TYPES or decoder.count_pixels(body) <= QUICK_BYTES
-    )
+    """Whether a body is decoded in microseconds."""
+    if kind == wire.MULTIPART or len(body) > QUICK_BYTES:
+        return False
+    return kind not in wire.PICTURE_TYPES or decoder.count_pixels(body) <= QUICK_BYTES
 
 
 def answer_headers(body: bytes) -> list[tuple[bytes, bytes]]:

@@ -37,11 +37,13 @@ class RequestMetrics(RunnerTrafficMetricsMiddleware):
         in_progress.inc()
         return endpoint, start
 
-    def end(self, begun: tuple[str, float], status: int) -> None:
-        """It is answered."""
+    def end(self, begun: tuple[str, float], status: int | None) -> None:
+        """It is answered; status None: its client is gone, and nothing is counted."""
         endpoint, start = begun
         in_progress, _ = self.endpoint_metrics(endpoint)
         in_progress.dec()
+        if status is None:
+            return
         total, duration = self.status_metrics(endpoint, status)
         total.inc()
         duration.observe(perf_counter() - start)
@@ -76,7 +78,7 @@ class RequestMeter:
         if scope["type"] != "http" or scope["path"] == "/metrics":
             await self.app(scope, receive, send)
             return
-        status = 500
+        status: int | None = None
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
@@ -87,5 +89,8 @@ class RequestMeter:
         begun = self.metrics.begin(scope["path"], perf_counter())
         try:
             await self.app(scope, receive, send_and_note)
+        except Exception:
+            status = 500  # which Starlette answers, outside of this
+            raise
         finally:
             self.metrics.end(begun, status)

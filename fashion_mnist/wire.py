@@ -78,7 +78,9 @@ def read_query(text: str, spec: ModelSpec) -> int | None:
     if not query:
         return None
     value, most = query[0][1], len(spec.classes)
-    if len(query) > 1 or not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= most):
+    if len(query) > 1 or not (
+        value.isascii() and value.isdigit() and len(value) < 10 and 1 <= int(value) <= most
+    ):
         came = f"{value[:40]!r}" if len(query) == 1 else f"given {len(query)} times"
         raise InputError("bad_parameter", f"top is {came}, expected the number of classes wanted, 1..{most}")
     return int(value)

@@ -39,6 +39,8 @@ os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 if "PYTEST_XDIST_WORKER" in os.environ:  # several at once: with all threads each they would stand still
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import bentoml  # noqa: E402
+
 from fashion_mnist import data, store  # noqa: E402
 from fashion_mnist.config import TrainConfig  # noqa: E402
 from fashion_mnist.data import Dataset  # noqa: E402
@@ -189,23 +191,27 @@ def bundled() -> Predictor:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
     """A model trained on the sample for three epochs; the second value is its folder outside the store.
 
-    Once for all processes of the tests: the others wait, and copy it into their stores.
+    Once for all processes of the tests: the others wait, and import it into their stores.
     """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    folder, stored, result = shared / "trained" / "model", shared / "stored", shared / "trained.pickle"
-    models = Path(_HOME) / "models"
+    folder, exported, result = (shared / name for name in ("trained", "trained.bentomodel", "trained.pickle"))
     with (shared / "trained.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if result.exists():
-            shutil.copytree(stored, models, dirs_exist_ok=True)
-            trained: Trained = pickle.loads(result.read_bytes())
-            return trained, folder
+            found = pickle.loads(result.read_bytes())
+            assert isinstance(found, Trained), f"the training failed in another process: {found}"
+            bentoml.models.import_model(str(exported))
+            return found, folder
         config = TrainConfig(
             data=str(SAMPLE), epochs=3, output=folder, checkpoint=shared / "trained-checkpoint.pt"
         )
-        trained = train(config, command="tests")
-        shutil.copytree(models, stored)
+        try:
+            trained = train(config, command="tests")
+            bentoml.models.export_model(trained.tag, str(exported))
+        except Exception as error:
+            result.write_bytes(pickle.dumps(repr(error)))
+            raise
         result.write_bytes(pickle.dumps(trained))
-    return trained, folder
+        return trained, folder

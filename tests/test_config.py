@@ -19,7 +19,7 @@ from fashion_mnist.processors import available_cpus
         ("workers", "2", 2),
         ("threads", "1", 1),
         ("precision", "fp32", "fp32"),
-        ("batch_size", "32", 32),
+        ("batch_size", "8", 8),
         ("max_latency_ms", "500", 500),
         ("max_in_flight", "8", 8),
         ("max_body_bytes", "1000", 1000),
@@ -56,6 +56,7 @@ def test_a_variable_sets_its_field_only(
         ("BODY_TIMEOUT_S", "nan"),
         ("PRECISION", "fp8"),
         ("BATCH_SIZE", "1.5"),
+        ("BATCH_SIZE", "64"),
         ("MAX_BODY_BYTES", "32 MB"),
         ("MAX_PIXELS", "178956971"),  # where Pillow's own limit is
         ("BODY_TIMEOUT_S", "0"),

@@ -15,9 +15,10 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from fashion_mnist.direct import MOST_HELD_BYTES, MOST_URL_BYTES, DirectProtocol, Exchange
+from fashion_mnist.direct import MOST_URL_BYTES, DirectProtocol, Exchange
 
 CLOSE = b"Connection: close"
+MOST_BYTES = 8_192
 
 
 async def usual(scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,7 +45,12 @@ class Connection(asyncio.Transport):
         config.load()
         self.state = ServerState()
         self.protocol = DirectProtocol(
-            config=config, server_state=self.state, app_state={}, path=b"/predict", take=self.take
+            config=config,
+            server_state=self.state,
+            app_state={},
+            path=b"/predict",
+            most_bytes=MOST_BYTES,
+            take=self.take,
         )
         self.protocol.connection_made(self)
 
@@ -192,10 +198,13 @@ def test_pipelined_requests_wait_for_a_direct_answer() -> None:
 
 
 def test_a_large_body_is_usual_and_comes_whole() -> None:
-    body = bytes(i % 251 for i in range(MOST_HELD_BYTES + 10_000))
+    body = bytes(i % 251 for i in range(100_000))
 
     async def test() -> None:
-        assert await Connection().send(post(body, CLOSE)) == [b"usual " + body]
+        most = body[:MOST_BYTES]
+        assert await Connection().send(post(most, CLOSE)) == [b"direct " + most + b" "]
+        for length in (MOST_BYTES + 1, len(body)):
+            assert await Connection().send(post(body[:length], CLOSE)) == [b"usual " + body[:length]]
 
     run(test())
 
@@ -282,7 +291,7 @@ def test_the_service_answers_the_same_both_ways(service: Server, start_service: 
     assert b'"Ankle boot"' in direct
     assert b"x-request-id: same" in direct
     settings = {"FASHION_MNIST_CORS_ORIGINS": "https://a.org", "FASHION_MNIST_ACCESS_LOG": "true"}
-    with start_service(**settings, FASHION_MNIST_WORKERS="1") as other:
+    with start_service(**settings) as other:
         assert "all requests pass through ASGI, because of " in other.log
         usual_ = talk(other, BOOT_POST)
         assert "path=/predict" in other.log

@@ -8,7 +8,6 @@ import bentoml
 import httpx
 from _bentoml_impl.server.app import ServiceAppFactory
 from _bentoml_sdk import Service
-from bentoml._internal.marshal.dispatcher import CorkDispatcher
 from conftest import BOOT, Server
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -26,9 +25,6 @@ def test_the_hooks_have_the_form_that_they_were_read_in() -> None:
     assert isinstance(ServiceAppFactory.middlewares, property)
     assert "_service_instance" in inspect.getsource(ServiceAppFactory.create_instance)
     assert "self.openapi_spec_view" in inspect.getsource(ServiceAppFactory.__call__)
-    assert "self.dispatchers[name] = CorkDispatcher(" in inspect.getsource(ServiceAppFactory.__init__)
-    for name in ("max_latency", "max_batch_size"):
-        assert f"self.{name}" in inspect.getsource(CorkDispatcher.__init__)
 
 
 def metric(client: httpx.Client, name: str, **labels: str) -> float:

