@@ -200,8 +200,8 @@ class ServeConfig(BaseSettings):
     max_buffered_bytes: int = Field(
         268_435_456,
         ge=1,
-        description="bodies over 8 KB that a worker holds at once, together, at least max_body_bytes; more are "
-        "answered 503",
+        description="bodies over 8 KB that a worker holds at once, together, at least max_body_bytes; more "
+        "are answered 503",
     )
     max_images: int = Field(10_000, ge=1, description="images in one request")
     max_pixels: int = Field(40_000_000, ge=1, le=178_956_970, description="width times height of one picture")

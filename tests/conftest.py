@@ -196,7 +196,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    folder, exported, result = (shared / name for name in ("trained", "trained.bentomodel", "trained.pickle"))
+    folder = shared / "trained" / "model"
+    exported, result = shared / "trained.bentomodel", shared / "trained.pickle"
     with (shared / "trained.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if result.exists():
