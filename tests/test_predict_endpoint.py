@@ -47,7 +47,9 @@ class Service:
         self.model = served
         self.error = error
         queue = BatchQueue(self.run, lambda items: True, CHUNKS, max_wait_s=10)
-        self.endpoint = PredictEndpoint(lambda: served, ServeConfig(**settings), queue, None)
+        self.endpoint = PredictEndpoint(
+            lambda: served, ServeConfig().model_copy(update=settings), queue, None
+        )
 
     def run(self, items: Sequence[NDArray[np.uint8]]) -> Sequence[Predictions]:
         if self.error is not None:
