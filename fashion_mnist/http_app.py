@@ -85,7 +85,7 @@ def _replace_server(factory: "AppFactory", workers: int, index: int) -> None:
     """
     original: Callable[..., uvicorn.Server] = uvicorn.Server
     server, folder = original, os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if workers > 1 and folder is not None:
+    if folder is not None:
         counts = Counts(Path(folder) / f"connections-{os.getppid()}", workers, index)
         server = functools.partial(BalancedServer, counts=counts)
 

@@ -3,8 +3,8 @@
 Workers share one listening socket. The system wakes them all for a connection, and the quickest takes it;
 a client that opens 32 at once leaves 22 with one of two workers and 10 with the other, and half of a
 processor idle. Here a worker takes its share of those that wait, at once, and leaves the rest to the others
-for a while. The counts are in a file that all of them map; a count that is wrong, as that of a worker that
-died, costs only the wait.
+for a while. One alone takes all that wait, where libuv takes one between two batches. The counts are in a
+file that all of them map; a count that is wrong, as that of a worker that died, costs only the wait.
 docs/performance.md has the figures.
 """
 

@@ -74,6 +74,7 @@ def test_counts_are_shared_and_a_worker_writes_its_own(tmp_path: Path) -> None:
     second.mine = 7
     assert (first.share(1), first.share(2), first.share(3), first.share(4)) == (1, 2, 3, 3)
     assert (second.share(1), second.share(2), second.share(3), second.share(4)) == (0, 0, 1, 1)
+    assert Counts(tmp_path / "alone", 1, 1).share(100) == 100
     assert Counts(tmp_path / "counts", 2, 2).mine == 0  # the one that came after a worker that died
     assert second.mine == 0
 
