@@ -10,12 +10,12 @@ docs/performance.md has the figures.
 
 import asyncio
 import errno
-import functools
 import logging
 import mmap
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +24,8 @@ import uvicorn
 
 logger = logging.getLogger("bentoml.service")
 
-WAIT_S: Final = 0.002
-"""How long a connection is left to the others."""
+WAIT_S: Final = 0.01
+"""How long connections are left to the others: longer than a batch, in which they cannot take any."""
 EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 EXHAUSTED_WAIT_S: Final = 1.0
 """As asyncio: without files or memory for a connection, wait before the next attempt."""
@@ -95,7 +95,8 @@ class BalancedServer(uvicorn.Server):
         super().__init__(config)
         self.counts = counts
         self.listening: set[socket.socket] = set()
-        self.opening = Watched(self._count)
+        self.opening: dict[Any, asyncio.Task[None]] = {}
+        self.closed_s = 0.0  # when a connection was, last
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -115,11 +116,17 @@ class BalancedServer(uvicorn.Server):
 
     def _take_turns(self, listener: socket.socket) -> None:
         """Connections are there: take this worker's share, or leave them to the others for a while."""
-        share = self.counts.share(count_waiting(listener))
-        if share == 0:
-            self._pause(listener, WAIT_S, accept=True)
-        while share > 0 and self._accept(listener):
-            share -= 1
+        waiting = count_waiting(listener)
+        share = self.counts.share(waiting)
+        if (
+            time.monotonic() - self.closed_s < WAIT_S
+        ):  # others may not have noticed yet that theirs are closed too
+            share = min(share, self.counts.divide(waiting))
+        for _ in range(share):
+            if not self._accept(listener):
+                return
+        if share < waiting:
+            self._pause(listener, WAIT_S, accept=share == 0)
 
     def _pause(self, listener: socket.socket, seconds: float, *, accept: bool = False) -> None:
         loop = asyncio.get_running_loop()
@@ -147,25 +154,30 @@ class BalancedServer(uvicorn.Server):
             self._pause(listener, EXHAUSTED_WAIT_S)
             return False
         connection.setblocking(False)
-        task = asyncio.get_running_loop().create_task(self._open(connection))
-        self.opening.add(task)
-        task.add_done_callback(self.opening.discard)
+        make: Any = self.config.http_protocol_class  # makes one, once the configuration is loaded
+        protocol = make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        task = asyncio.get_running_loop().create_task(self._open(connection, protocol))
+        self.opening[protocol] = task
+        self._count()
         return True
 
-    async def _open(self, connection: socket.socket) -> None:
-        make: Any = self.config.http_protocol_class  # makes one, once the configuration is loaded
-        protocol = functools.partial(
-            make, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
+    async def _open(self, connection: socket.socket, protocol: Any) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                protocol, connection, ssl=self.config.ssl
+                lambda: protocol, connection, ssl=self.config.ssl
             )
         except OSError:  # gone, or no TLS; ssl.SSLError is one
             connection.close()
+        finally:
+            del self.opening[protocol]
+            self._count()
 
     def _count(self) -> None:
-        self.counts.mine = len(self.opening) + len(self.server_state.connections)
+        open_ = self.server_state.connections
+        count = len(open_) + sum(protocol not in open_ for protocol in self.opening)
+        if count < self.counts.mine:
+            self.closed_s = time.monotonic()
+        self.counts.mine = count
 
 
 def count_waiting(listener: socket.socket) -> int:
