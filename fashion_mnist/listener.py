@@ -118,9 +118,8 @@ class BalancedServer(uvicorn.Server):
         """Connections are there: take this worker's share, or leave them to the others for a while."""
         waiting = count_waiting(listener)
         share = self.counts.share(waiting)
-        if (
-            time.monotonic() - self.closed_s < WAIT_S
-        ):  # others may not have noticed yet that theirs are closed too
+        if time.monotonic() - self.closed_s < WAIT_S:
+            # others may not have noticed yet that theirs are closed too
             share = min(share, self.counts.divide(waiting))
         for _ in range(share):
             if not self._accept(listener):
