@@ -1,10 +1,12 @@
 """The serving benchmark, on real servers for a second, and its arithmetic."""
 
+import ast
 import re
 import shutil
 import string
 import sys
 from dataclasses import replace
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +138,41 @@ def test_every_peer_has_its_server_and_pinned_versions(name: str, tmp_path: Path
         assert re.match(r"[\w\[\]-]+==\S+|-r \S+requirements\.txt$", line), line
     launch = server.fill_in(peer(name), peer(name).variants[0], PYTHON, server.free_ports(5), tmp_path)
     assert not re.search(r"[{}]", " ".join([*launch.command, launch.ready_url]))
+
+
+def imported_at_once(path: Path) -> set[str]:
+    """What importing a file imports, by full names: not what its functions do."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def file_of(module: str) -> Path:
+    return environments.ROOT / (module.replace(".", "/") + ".py")
+
+
+@pytest.mark.parametrize("name", [peer.name for peer in PEERS])
+def test_every_peer_installs_what_our_modules_import(name: str) -> None:
+    folder = peer(name).folder
+    files, seen = set(folder.glob("*.py")), set()
+    packages = set()
+    while files:
+        file = files.pop()
+        seen.add(file)
+        for module in imported_at_once(file):
+            if module.startswith(("fashion_mnist", "benchmarks")):
+                files |= {file_of(module)} - seen if file_of(module).is_file() else set()
+            elif file.is_relative_to(environments.ROOT / "fashion_mnist"):
+                packages.add(module.partition(".")[0])
+    packages -= set(sys.stdlib_module_names)
+    named = packages_distributions()
+    wanted = environments._read_requirements(folder / "requirements.txt").lower()
+    for package in packages:
+        assert any(f"{dist}==".lower() in wanted for dist in named[package]), package
 
 
 def test_an_unknown_peer_is_refused() -> None:
