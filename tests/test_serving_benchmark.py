@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.serving import environments, forms, load, measure, network, report, server, tables
 from benchmarks.serving.check import build_reference, check_answers
 from benchmarks.serving.errors import BenchmarkError
-from benchmarks.serving.peer import ONE_SMALL, Peer, Variant
+from benchmarks.serving.peer import ONE_SMALL, ROOT, Peer, Variant
 from benchmarks.serving.peers import PEERS, choose
 from benchmarks.serving.results import Load, Results, Visit
 from fashion_mnist import model_folder, provenance
@@ -152,7 +152,7 @@ def imported_at_once(path: Path) -> set[str]:
 
 
 def file_of(module: str) -> Path:
-    return environments.ROOT / (module.replace(".", "/") + ".py")
+    return ROOT / (module.replace(".", "/") + ".py")
 
 
 @pytest.mark.parametrize("name", [peer.name for peer in PEERS])
@@ -166,7 +166,7 @@ def test_every_peer_installs_what_our_modules_import(name: str) -> None:
         for module in imported_at_once(file):
             if module.startswith(("fashion_mnist", "benchmarks")):
                 files |= {file_of(module)} - seen if file_of(module).is_file() else set()
-            elif file.is_relative_to(environments.ROOT / "fashion_mnist"):
+            elif file.is_relative_to(ROOT / "fashion_mnist"):
                 packages.add(module.partition(".")[0])
     packages -= set(sys.stdlib_module_names)
     named = packages_distributions()
