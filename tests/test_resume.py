@@ -1,5 +1,6 @@
 """A training that is stopped loses nothing: killed, interrupted, out of disk."""
 
+import functools
 import json
 import logging.handlers
 import os
@@ -46,6 +47,8 @@ def start_training(folder: Path, *flags: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # whoever is started in the background ignores it, and so do all that it starts
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
