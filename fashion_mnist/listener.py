@@ -67,7 +67,7 @@ class Counts:
         for filled, number in enumerate(numbers, 1):  # up to `level`, by those that wait
             total += number
             level = -(-total // filled)
-            if numbers[filled : filled + 1] >= [level]:
+            if filled < len(numbers) and numbers[filled] >= level:
                 break
         return max(0, level - self.mine)
 

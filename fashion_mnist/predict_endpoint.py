@@ -116,8 +116,8 @@ class PredictEndpoint:
         """Decode and validate a request before it can share a batch with others. Raises InputError."""
         headers = dict(scope["headers"])
         kind, top = read_head(headers, scope["query_string"], spec)
-        announced, config = headers.get(b"content-length"), self.config
-        body = await receive_body(receive, announced, config.max_body_bytes, config.body_timeout_s, take)
+        announced, most = headers.get(b"content-length"), self.limits.body_bytes
+        body = await receive_body(receive, announced, most, self.config.body_timeout_s, take)
         if kind == wire.MULTIPART:
             files = await multipart.read_files(Headers(scope=scope), body, self.limits.images)
             read = functools.partial(wire.read_pictures, files, spec, self.limits)

@@ -9,6 +9,7 @@ import random
 import numpy as np
 import pytest
 from conftest import BOOT
+from exchanges import npy
 from PIL import Image
 from starlette.datastructures import Headers
 
@@ -26,12 +27,6 @@ def save(picture: Image.Image, form: str) -> bytes:
     return file.getvalue()
 
 
-def npy() -> bytes:
-    file = io.BytesIO()
-    np.save(file, np.zeros((2, 28, 28), np.uint8))
-    return file.getvalue()
-
-
 def seeds() -> list[tuple[str, bytes]]:
     boot = Image.open(BOOT)
     pictures = [
@@ -44,7 +39,7 @@ def seeds() -> list[tuple[str, bytes]]:
         (wire.JSON, json.dumps({"pixels": np.asarray(boot).tolist()}).encode()),
         (wire.JSON, b'{"pixels":[[[1,2],[3,"x"]],null,true,1e400,-5,1.5]}'),
         (wire.FORM, b"pixels=%5B1%2C2%5D&a=b"),
-        (wire.NPY, npy()),
+        (wire.NPY, npy(np.zeros((2, 28, 28), np.uint8))),
         (wire.MULTIPART, BOUNDARY % save(boot, "PNG")),
     ]
 
