@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 import bentoml
 from bentoml.exceptions import InvalidArgument
 
-from fashion_mnist import model_folder, packaging, store
-from fashion_mnist.config import read_serve_config
 from fashion_mnist.errors import FashionMnistError
-from fashion_mnist.http_service import HttpService, PredictInput, PredictOutput
+from fashion_mnist.registry import model_folder, store
+from fashion_mnist.serving import container
+from fashion_mnist.serving.bento import HttpService, PredictInput, PredictOutput
+from fashion_mnist.training.config import read_serve_config
 
 if TYPE_CHECKING:  # only the workers need what these load, see http_service.py
     import numpy as np
     from numpy.typing import NDArray
 
-    from fashion_mnist.predictor import Predictions
+    from fashion_mnist.inference.predictor import Predictions
 
 logger = logging.getLogger("bentoml.service")
 
@@ -31,7 +32,7 @@ try:
     config = read_serve_config()
     chosen = store.choose(config.model, store.built_with(Path(__file__).parent))
     model_folder.read_record(chosen.folder)  # a damaged model stops the start here, not in each worker
-    arguments = bentoml.use_arguments(packaging.BuildArguments)
+    arguments = bentoml.use_arguments(container.BuildArguments)
 except (FashionMnistError, InvalidArgument) as error:
     sys.exit(f"fashion_mnist: {error}")
 
@@ -39,7 +40,7 @@ except (FashionMnistError, InvalidArgument) as error:
 @bentoml.service(
     name="fashion_mnist",
     service_class=HttpService,
-    image=packaging.build_image(arguments),
+    image=container.build_image(arguments),
     **config.bentoml_settings(),
 )
 class FashionMnist:
@@ -51,7 +52,7 @@ class FashionMnist:
     config = config
 
     def __init__(self) -> None:
-        from fashion_mnist.served import ServedModel
+        from fashion_mnist.serving.models.served_model import ServedModel
 
         self.served = ServedModel(chosen, config)
         logger.info(

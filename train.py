@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from fashion_mnist.errors import DependencyError, one_line
-from fashion_mnist.flags import read_train_config
+from fashion_mnist.training.flags import read_train_config
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -19,8 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             config = read_train_config(arguments)
             try:
-                from fashion_mnist.pipeline import train
-                from fashion_mnist.progress import TrainingBar
+                from fashion_mnist.training.pipeline import train
+                from fashion_mnist.training.progress import TrainingBar
             except ModuleNotFoundError as error:
                 raise DependencyError(
                     f"training needs {error.name}: pip install -e '.[train]', or use `make train`"

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fashion_mnist.data import LabelledImages
-from fashion_mnist.vision import import_torchvision
+from fashion_mnist.data.sources import LabelledImages
+from fashion_mnist.networks.torchvision_compat import import_torchvision
 
 IMAGES: Final = 10_000
 EPOCHS: Final = 10

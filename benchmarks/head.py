@@ -12,11 +12,15 @@ from typing import Final
 
 import torch
 
-from fashion_mnist import data, networks, pipeline, provenance, training
-from fashion_mnist.config import TrainConfig
-from fashion_mnist.data import Splits
+from fashion_mnist.data import sources
+from fashion_mnist.data.sources import Splits
 from fashion_mnist.errors import FashionMnistError
-from fashion_mnist.flags import read_train_config
+from fashion_mnist.networks import classifiers
+from fashion_mnist.registry import provenance
+from fashion_mnist.training import pipeline
+from fashion_mnist.training.config import TrainConfig
+from fashion_mnist.training.engine import loop
+from fashion_mnist.training.flags import read_train_config
 
 ROUNDS: Final = 3
 """Other programs on the machine disturb one round more than another."""
@@ -28,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         config = pipeline.resolve(read_train_config([*defaults, *given, "--train", "head"]))
-        splits = data.split(pipeline.load_dataset(config), config.seed, config.limit)
+        splits = sources.split(pipeline.load_dataset(config), config.seed, config.limit)
         one_epoch = config.model_copy(update={"epochs": 1})
         time_head(splits, one_epoch)  # the first one loads libraries and compiles kernels
         rounds = [
@@ -54,9 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def time_head(splits: Splits, config: TrainConfig) -> float:
     """Seconds of a training of a new last layer, with its features, from a fresh network."""
     torch.manual_seed(config.seed)
-    pixels = networks.pixel_statistics(torch.from_numpy(splits.train.images))
-    network = networks.build(config.network, splits.train.spec, *pixels, config.input_size)
-    return training.fit(network, splits, config).seconds
+    pixels = classifiers.pixel_statistics(torch.from_numpy(splits.train.images))
+    network = classifiers.build(config.network, splits.train.spec, *pixels, config.input_size)
+    return loop.fit(network, splits, config).seconds
 
 
 if __name__ == "__main__":

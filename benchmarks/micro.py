@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.serving.forms import write_json, write_npy, write_png
-from fashion_mnist import answers, provenance, wire
-from fashion_mnist.config import ServeConfig
-from fashion_mnist.predictor import Predictor
-from fashion_mnist.store import BUNDLED_FOLDER
+from fashion_mnist.inference.predictor import Predictor
+from fashion_mnist.registry import provenance
+from fashion_mnist.registry.store import BUNDLED_FOLDER
+from fashion_mnist.serving.protocol import answers, requests
+from fashion_mnist.training.config import ServeConfig
 
 SECONDS: Final = 0.4
 """Of each measurement."""
@@ -42,25 +43,25 @@ def measure_us(call: Callable[[], object]) -> tuple[float, int]:
 def build_calls() -> dict[str, Callable[[], object]]:
     """What is measured, by name, in the order of a request. The images are random, seed 0."""
     config = ServeConfig()
-    limits = wire.Limits(config.max_body_bytes, config.max_images, config.max_pixels)
+    limits = requests.Limits(config.max_body_bytes, config.max_images, config.max_pixels)
     predictor = Predictor(BUNDLED_FOLDER)
     predictor.warm_up()
     spec = predictor.spec
     images = np.random.default_rng(0).integers(0, 256, (1000, *spec.shape), np.uint8)
     rows = json.dumps({"pixels": images[0].tolist()}).encode()
     bodies = {
-        "decode JSON, 784 values": (wire.JSON, write_json(images)),
-        "decode JSON, 28 rows": (wire.JSON, rows),
+        "decode JSON, 784 values": (requests.JSON, write_json(images)),
+        "decode JSON, 28 rows": (requests.JSON, rows),
         "decode PNG, 28x28": ("image/png", write_png(images)),
-        "decode .npy, 1,000 images": (wire.NPY, write_npy(images)),
+        "decode .npy, 1,000 images": (requests.NPY, write_npy(images)),
     }
     calls: dict[str, Callable[[], object]] = {}
     for name, (kind, body) in bodies.items():
-        calls[name] = functools.partial(wire.read_body, kind, body, spec, limits)
+        calls[name] = functools.partial(requests.read_body, kind, body, spec, limits)
     for count in BATCHES:
         calls[f"predict {count}"] = functools.partial(predictor.predict, images[:count])
     for count in (1, 1000):
-        item = wire.Item(images[:count], single=count == 1)
+        item = requests.Item(images[:count], single=count == 1)
         predictions = predictor.predict(item.images)
         calls[f"encode {count:,}"] = functools.partial(
             answers.write_answer, predictions, item, spec, predictor.record.network

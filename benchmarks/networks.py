@@ -17,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.serving.network import count_multiply_adds
-from fashion_mnist import export, model_folder, networks, provenance, store
-from fashion_mnist.config import TrainConfig
 from fashion_mnist.errors import FashionMnistError
-from fashion_mnist.model_folder import ModelRecord
-from fashion_mnist.predictor import CHUNKS, Predictor
+from fashion_mnist.export import onnx_export
+from fashion_mnist.inference.predictor import CHUNKS, Predictor
+from fashion_mnist.networks import classifiers
+from fashion_mnist.registry import model_folder, provenance, store
+from fashion_mnist.registry.model_folder import ModelRecord
 from fashion_mnist.spec import FASHION_MNIST_CLASSES, ModelSpec
+from fashion_mnist.training.config import TrainConfig
 
 SPEC: Final = ModelSpec(FASHION_MNIST_CLASSES, 28, 28, 1)
 ROUNDS: Final = 7
@@ -76,10 +78,10 @@ def describe(name: str, folder: Path) -> list[str]:
 def describe_untrained(name: str) -> list[str]:
     """A row for a network with random weights at its own input size, exported but not quantised."""
     config = TrainConfig(network=name, pretrained=False).resolve()
-    network = networks.build(name, SPEC, torch.zeros(1), torch.ones(1), config.input_size).eval()
+    network = classifiers.build(name, SPEC, torch.zeros(1), torch.ones(1), config.input_size).eval()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        export.export_network(network, SPEC, folder)
+        onnx_export.export_network(network, SPEC, folder)
         record = ModelRecord(
             network=name, classes=SPEC.classes, height=28, width=28, channels=1, input_size=config.input_size
         )

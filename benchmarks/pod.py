@@ -20,7 +20,7 @@ from benchmarks.serving.forms import write_json
 from benchmarks.serving.load import run_wrk
 from benchmarks.serving.peer import LOCAL, ROOT
 from benchmarks.serving.server import free_ports
-from fashion_mnist import data
+from fashion_mnist.data import sources
 
 JSON = "application/json"
 
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--client", type=int, default=1, help="the load generator's (default: 1)")
     parser.add_argument("--seconds", type=int, default=5, help="of each load (default: 5)")
     flags = parser.parse_args(arguments)
-    sample = data.load(str(ROOT / "tests" / "data" / "fashion-mnist-sample"))
+    sample = sources.load(str(ROOT / "tests" / "samples" / "fashion-mnist-sample"))
     bodies = [write_json(sample.train.images[i : i + 1]) for i in range(500)]
     with serve({int(number) for number in flags.processors.split(",")}) as (url, process, ready_s):
         os.sched_setaffinity(0, {flags.client})

@@ -18,13 +18,15 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from benchmarks import classic
-from fashion_mnist import data, pipeline, provenance, store
-from fashion_mnist.config import TrainConfig, complete_recipe
+from fashion_mnist.data import sources
 from fashion_mnist.errors import FashionMnistError
-from fashion_mnist.flags import read_train_config
-from fashion_mnist.model_folder import read_record
-from fashion_mnist.progress import TrainingBar
-from fashion_mnist.report import read_history
+from fashion_mnist.evaluation.report import read_history
+from fashion_mnist.registry import provenance, store
+from fashion_mnist.registry.model_folder import read_record
+from fashion_mnist.training import pipeline
+from fashion_mnist.training.config import TrainConfig, complete_recipe
+from fashion_mnist.training.flags import read_train_config
+from fashion_mnist.training.progress import TrainingBar
 
 CONFIGS: Final = (Path("configs/quick.yaml"), Path("configs/compact.yaml"))
 CLASSIC_STEPS: Final = 8
@@ -105,7 +107,7 @@ def find_trained(config: TrainConfig) -> Path | None:
 
 def measure_classic(config: TrainConfig, steps: int) -> dict[str, Any]:
     """Time of the classic recipe on the images of `config`, from a part of it."""
-    splits = data.split(pipeline.load_dataset(config), config.seed)
+    splits = sources.split(pipeline.load_dataset(config), config.seed)
     run = classic.time_classic(splits.train, steps)
     return {
         "name": "classic",

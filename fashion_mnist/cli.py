@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 import fashion_mnist
-from fashion_mnist import answers, data, model_folder, pixels, store
-from fashion_mnist.config import ServeConfig, read_serve_config
+from fashion_mnist.data import sources
+from fashion_mnist.data.readers.idx import PICTURE_SUFFIXES
 from fashion_mnist.errors import (
     ConfigError,
     DependencyError,
@@ -21,8 +21,11 @@ from fashion_mnist.errors import (
     ModelError,
     one_line,
 )
-from fashion_mnist.predictor import Predictor
-from fashion_mnist.readers import PICTURE_SUFFIXES
+from fashion_mnist.imaging import pixels
+from fashion_mnist.inference.predictor import Predictor
+from fashion_mnist.registry import model_folder, store
+from fashion_mnist.serving.protocol import answers
+from fashion_mnist.training.config import ServeConfig, read_serve_config
 
 MODEL_OPTION = click.option(
     "--model", help="tag, folder or `bundled`.  [default: FASHION_MNIST_MODEL, or as the service]"
@@ -76,27 +79,27 @@ def predict(images: tuple[str, ...], as_json: bool, model: str | None) -> None:
 
 @main.command()
 @MODEL_OPTION
-@click.option("--data", "source", default=data.FASHION_MNIST, show_default=True, metavar="SOURCE")
+@click.option("--data", "source", default=sources.FASHION_MNIST, show_default=True, metavar="SOURCE")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the report to this folder.")
 def evaluate(model: str | None, source: str, output: Path | None) -> None:
     """Measure a model: on the test images of SOURCE, or on all where it has none."""
-    from fashion_mnist import evaluation
+    from fashion_mnist.evaluation import metrics
 
     if output is not None:  # before the work whose result goes there
         model_folder.check_writable(output)
         try:
-            from fashion_mnist.report import read_history, write_report
+            from fashion_mnist.evaluation.report import read_history, write_report
         except ModuleNotFoundError as error:
             raise DependencyError(f"reports need {error.name}: pip install 'fashion-mnist[train]'") from error
     predictor, name = _open(model, read_serve_config())
     spec = predictor.spec
-    dataset = data.load(source, shape=spec.shape, classes=spec.classes)
+    dataset = sources.load(source, shape=spec.shape, classes=spec.classes)
     images = dataset.test
     if images is None:
         images = dataset.train
         click.echo(f"{source} has no test images of its own: measured on all, trained on or not", err=True)
-    probabilities = evaluation.predict_all(predictor, images)
-    report = evaluation.evaluate(probabilities, images.labels, spec.classes)
+    probabilities = metrics.predict_all(predictor, images)
+    report = metrics.evaluate(probabilities, images.labels, spec.classes)
     Console().print(report.table(f"{name} on {source}"))
     if output is not None:
         history = read_history(predictor.folder)

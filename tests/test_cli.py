@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import BOOT, ROOT, SAMPLE
+from support.paths import BOOT, ROOT, SAMPLE
 
 import fashion_mnist
 

@@ -17,12 +17,13 @@ from benchmarks.serving.network import count_multiply_adds
 from benchmarks.serving.peer import ROOT, Peer
 from benchmarks.serving.peers import choose
 from benchmarks.serving.results import Results
-from fashion_mnist import data, model_folder, provenance
+from fashion_mnist.data import sources
 from fashion_mnist.errors import FashionMnistError
-from fashion_mnist.predictor import Predictor
-from fashion_mnist.store import BUNDLED_FOLDER
+from fashion_mnist.inference.predictor import Predictor
+from fashion_mnist.registry import model_folder, provenance
+from fashion_mnist.registry.store import BUNDLED_FOLDER
 
-SAMPLE: Final = ROOT / "tests" / "data" / "fashion-mnist-sample"
+SAMPLE: Final = ROOT / "tests" / "samples" / "fashion-mnist-sample"
 QUICK_OUTPUT: Final = environments.ENVIRONMENTS / "quick"
 
 
@@ -122,7 +123,7 @@ def _prepare(peers: Sequence[Peer], results: Results) -> dict[str, Path]:
 def _load_images() -> NDArray[np.uint8]:
     """The 10,000 test images where they are installed, else the sample's 1,000."""
     installed = Path("/usr/share/datasets/fashion-mnist").is_dir()
-    test = data.load("fashion-mnist" if installed else str(SAMPLE)).test
+    test = sources.load("fashion-mnist" if installed else str(SAMPLE)).test
     assert test is not None
     return test.images
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.serving.errors import BenchmarkError
 from benchmarks.serving.forms import Form
-from fashion_mnist.predictor import Predictor
+from fashion_mnist.inference.predictor import Predictor
 
 TOLERANCE: Final = 0.06
 """In probability. bf16 differs from float32 by 0.05 at most, over all 10,000 test images."""

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from fashion_mnist.runtime import import_openvino
+from fashion_mnist.inference.openvino_runtime import import_openvino
 
 
 def count_multiply_adds(onnx: Path, shape: tuple[int, ...]) -> int:

@@ -9,8 +9,8 @@ import orjson
 from numpy.typing import NDArray
 
 import fashion_mnist
-from fashion_mnist import pixels
-from fashion_mnist.predictor import Predictions, Predictor
+from fashion_mnist.imaging import pixels
+from fashion_mnist.inference.predictor import Predictions, Predictor
 from fashion_mnist.spec import ModelSpec
 
 WEIGHTS: Final = Path(fashion_mnist.__file__).parent / "weights"

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from benchmarks.serving.servers.shared import THREADS, WEIGHTS
-from fashion_mnist import model_folder, pixels
-from fashion_mnist.torch_backend import load_network
+from fashion_mnist.export.torch_predictor import load_network
+from fashion_mnist.imaging import pixels
+from fashion_mnist.registry import model_folder
 
 Pixel = Annotated[int, Field(ge=0, le=255)]
 

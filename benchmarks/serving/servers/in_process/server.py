@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from benchmarks.serving.servers.shared import load_predictor
-from fashion_mnist.predictor import Predictor
+from fashion_mnist.inference.predictor import Predictor
 
 
 def measure(predictor: Predictor, count: int, seconds: float) -> dict[str, float]:

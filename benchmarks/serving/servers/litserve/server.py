@@ -16,7 +16,7 @@ from benchmarks.serving.servers.shared import (
     read_pixels,
     to_answers,
 )
-from fashion_mnist import pixels
+from fashion_mnist.imaging import pixels
 
 
 class FashionMnist(litserve.LitAPI):

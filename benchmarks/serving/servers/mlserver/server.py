@@ -6,7 +6,7 @@ from mlserver.codecs import Base64Codec, NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
 from benchmarks.serving.servers.shared import load_predictor
-from fashion_mnist import pixels
+from fashion_mnist.imaging import pixels
 
 
 class FashionMnist(MLModel):

@@ -6,8 +6,8 @@ import numpy as np
 import orjson
 
 from benchmarks.serving.servers.shared import load_predictor, read_pixels, to_answers
-from fashion_mnist import pixels
-from fashion_mnist.predictor import Predictor
+from fashion_mnist.imaging import pixels
+from fashion_mnist.inference.predictor import Predictor
 
 _predictor: list[Predictor] = []
 

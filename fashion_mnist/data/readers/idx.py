@@ -1,0 +1,149 @@
+"""File formats of labelled images: IDX, and folders of class folders. Bytes in, arrays out."""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from fashion_mnist.errors import DataError, InputError
+from fashion_mnist.imaging import pixels
+from fashion_mnist.spec import ModelSpec
+
+ImagesAndLabels = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+TRAIN_IMAGES: Final = "train-images-idx3-ubyte"
+IDX_UBYTE: Final = 0x08
+READ_BYTES: Final = 1 << 14
+"""A damaged .gz gives nothing of the block in which it breaks, so the block is small."""
+PICTURE_SUFFIXES: Final = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
+
+
+def is_idx_folder(folder: Path) -> bool:
+    """Whether the training images of an IDX data set are in this folder."""
+    return _idx_file(folder, "train-images", 3) is not None
+
+
+def read_idx_folder(folder: Path) -> tuple[ImagesAndLabels, ImagesAndLabels | None]:
+    """Read MNIST's four files, plain or .gz; returns (train, test), test is None where absent."""
+    train = _read_idx_pair(folder, "train")
+    test = _read_idx_pair(folder, "t10k") if _idx_file(folder, "t10k-images", 3) else None
+    return train, test
+
+
+def _idx_file(folder: Path, stem: str, dimensions: int) -> Path | None:
+    for separator in "-.":  # Kaggle's copies write train-images.idx3-ubyte
+        for suffix in ("", ".gz"):
+            path = folder / f"{stem}{separator}idx{dimensions}-ubyte{suffix}"
+            if path.is_file():
+                return path
+    return None
+
+
+def _read_idx_pair(folder: Path, stem: str) -> ImagesAndLabels:
+    images_path = _idx_file(folder, f"{stem}-images", 3)
+    labels_path = _idx_file(folder, f"{stem}-labels", 1)
+    if images_path is None or labels_path is None:
+        missing = "images" if images_path is None else "labels"
+        raise DataError(f"{folder}: the {missing} file of the {stem} set is missing")
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    if images.ndim != 3 and images.shape[3:] != (3,):
+        shape = " x ".join(map(str, images.shape))
+        raise DataError(f"{images_path}: {shape}, expected n x height x width, or that x 3")
+    if labels.ndim != 1:
+        raise DataError(f"{labels_path}: {labels.ndim} dimensions, expected 1")
+    if len(images) != len(labels):
+        raise DataError(
+            f"{images_path} holds {len(images)} images, {labels_path.name} {len(labels)} labels; "
+            "expected as many of one as of the other"
+        )
+    if len(images) == 0:
+        raise DataError(f"{images_path}: no images")
+    return images, labels.astype(np.int64)
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """Read one IDX file of unsigned bytes, plain or .gz, in the shape that its header states.
+
+    Raises DataError with the byte offset. Format: http://yann.lecun.com/exdb/mnist/.
+    """
+    data = _read_bytes(path)
+    if len(data) < 4:
+        raise DataError(f"{path}: {len(data)} bytes, expected an IDX header of at least 8")
+    zeros, kind, dimensions = struct.unpack(">HBB", data[:4])
+    if zeros != 0:
+        raise DataError(f"{path}, byte 0: {data[:2].hex()}, expected 0000, the start of an IDX file")
+    if kind != IDX_UBYTE:
+        raise DataError(f"{path}, byte 2: data type 0x{kind:02x}, expected 0x08 (unsigned bytes)")
+    if not 1 <= dimensions <= 4:
+        raise DataError(f"{path}, byte 3: {dimensions} dimensions, expected 1 to 4")
+    start = 4 + 4 * dimensions
+    if len(data) < start:
+        raise DataError(f"{path}, byte {len(data)}: the header ends early, expected {start} bytes")
+    shape = struct.unpack(f">{dimensions}I", data[4:start])
+    size = math.prod(shape)  # of Python's integers: a damaged header can be beyond 64 bits
+    if len(data) - start != size:
+        raise DataError(
+            f"{path}, byte {len(data)}: the file ends with {len(data) - start} values, "
+            f"its header says {size} ({' x '.join(map(str, shape))})"
+        )
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def _read_bytes(path: Path) -> bytes:
+    """Read a file, unpacked if it is .gz; a truncated one is named with the offset it reaches."""
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    content = bytearray()
+    try:
+        with gzip.open(path) as file:
+            while chunk := file.read(READ_BYTES):
+                content += chunk
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(
+            f"{path}: the gzip data are truncated or damaged after {len(content)} "
+            f"unpacked bytes ({error}); fetch the file again"
+        ) from error
+    return bytes(content)
+
+
+def read_class_folders(
+    folder: Path, shape: tuple[int, ...]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+    """Read a folder of folders of pictures; the folders' names are the classes, in sorted order.
+
+    shape: (H, W) or (H, W, 3). Returns images (N, *shape), labels and classes. Hidden files and files
+    that are no pictures by their suffix are passed over. Raises DataError with the file.
+    """
+    folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if len(folders) < 2:
+        raise DataError(
+            f"{folder}: {len(folders)} class folders, expected at least 2; a source is a folder of "
+            f"IDX files ({TRAIN_IMAGES}, plain or .gz), a CSV, or a folder of class folders"
+        )
+    files: list[tuple[Path, int]] = []
+    for label, class_folder in enumerate(folders):
+        found = sorted(
+            p
+            for p in class_folder.iterdir()
+            if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")
+        )
+        if not found:
+            raise DataError(f"{class_folder}: no pictures in this class folder")
+        files += [(path, label) for path in found]
+    classes = tuple(p.name for p in folders)
+    spec = ModelSpec(classes, shape[0], shape[1], 1 if len(shape) == 2 else 3)
+    images = np.empty((len(files), *spec.shape), np.uint8)
+    for row, (path, _) in enumerate(track(files, description="Reading pictures", transient=True)):
+        try:
+            images[row] = pixels.read_picture(path.read_bytes(), spec)
+        except InputError as error:
+            raise DataError(f"{path}: {error}") from error
+    return images, np.array([label for _, label in files], np.int64), classes

@@ -1,0 +1,137 @@
+"""How good are these predictions? Metrics of probabilities against labels."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.markup import escape
+from rich.table import Table
+
+from fashion_mnist.data.sources import LabelledImages
+from fashion_mnist.errors import DataError, DependencyError
+from fashion_mnist.inference.calibration import negative_log_likelihood
+from fashion_mnist.inference.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """precision, recall, f1: 0..1. support: number of images of the class."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The images whose confidence lies in one of ten equal parts of 0..1: means, and their number."""
+
+    confidence: float
+    accuracy: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """n: images. nll: mean negative log likelihood in nats. ece: expected calibration error, 0..1.
+
+    confusion: [label][prediction], counts. reliability: the bins that hold images, by confidence.
+    """
+
+    n: int
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    nll: float
+    ece: float
+    per_class: dict[str, ClassReport]
+    confusion: list[list[int]]
+    reliability: list[ReliabilityBin]
+
+    def asdict(self) -> dict[str, Any]:
+        """The report as plain values, for JSON."""
+        return asdict(self)
+
+    def table(self, title: str) -> Table:
+        """The report for a terminal: a row for each class, then the macro averages."""
+        table = Table(title=escape(f"{title}: {self.n:,} images"), min_width=64)
+        table.add_column("class")
+        for name in ("precision", "recall", "F1", "images"):
+            table.add_column(name, justify="right")
+        for name, row in self.per_class.items():
+            table.add_row(escape(name), *_percents(row.precision, row.recall, row.f1), f"{row.support:,}")
+        table.add_section()
+        table.add_row("macro average", *_percents(self.precision, self.recall, self.f1), f"{self.n:,}")
+        table.caption = (
+            f"accuracy {self.accuracy:.2%}, negative log likelihood {self.nll:.4f}, "
+            f"calibration error {self.ece:.2%}"
+        )
+        return table
+
+
+def predict_all(predictor: Predictor, data: LabelledImages) -> NDArray[np.float64]:
+    """Probabilities (N, K) of a predictor for labelled images.
+
+    Raises DataError when the images have another shape or other classes than the model.
+    """
+    spec = predictor.spec
+    if data.classes != spec.classes:
+        raise DataError(
+            f"the data's classes are {', '.join(data.classes)}; the model's {', '.join(spec.classes)}"
+        )
+    if data.spec.shape != spec.shape:
+        raise DataError(f"the images have the shape {data.spec.shape}, the model takes {spec.shape}")
+    return predictor.predict(data.images).probabilities
+
+
+def evaluate(
+    probabilities: NDArray[np.floating], labels: NDArray[np.int64], classes: tuple[str, ...]
+) -> Report:
+    """Measure probabilities (N, K) against labels (N,).
+
+    A class that is never predicted has precision 0. Averages are over the classes, unweighted (macro).
+    """
+    try:
+        from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+    except ImportError as error:
+        raise DependencyError("evaluation needs scikit-learn: pip install 'fashion-mnist[train]'") from error
+    predicted = probabilities.argmax(axis=1)
+    indices = np.arange(len(classes))
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, predicted, labels=indices, zero_division=0.0
+    )
+    rows = zip(classes, precision, recall, f1, support, strict=True)
+    reliability = reliability_bins(probabilities, labels)
+    return Report(
+        n=len(labels),
+        accuracy=float((predicted == labels).mean()),
+        precision=float(precision.mean()),
+        recall=float(recall.mean()),
+        f1=float(f1.mean()),
+        nll=negative_log_likelihood(probabilities, labels),
+        ece=sum(abs(b.accuracy - b.confidence) * b.count for b in reliability) / len(labels),
+        per_class={c: ClassReport(float(p), float(r), float(f), int(n)) for c, p, r, f, n in rows},
+        confusion=confusion_matrix(labels, predicted, labels=indices).tolist(),
+        reliability=reliability,
+    )
+
+
+def reliability_bins(
+    probabilities: NDArray[np.floating], labels: NDArray[np.int64], bins: int = 10
+) -> list[ReliabilityBin]:
+    """Confidence against accuracy. Guo et al., On Calibration of Modern Neural Networks, 2017."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    numbers = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        ReliabilityBin(float(confidence[rows].mean()), float(correct[rows].mean()), int(rows.sum()))
+        for number in range(bins)
+        if (rows := numbers == number).any()
+    ]
+
+
+def _percents(*shares: float) -> list[str]:
+    return [f"{share:.1%}" for share in shares]

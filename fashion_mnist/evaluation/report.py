@@ -1,0 +1,157 @@
+"""The report of a training or an evaluation: metrics.json, plots, and one page that stands alone."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib
+import numpy as np
+from jinja2 import Environment, PackageLoader
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from fashion_mnist.data.sources import LabelledImages
+from fashion_mnist.evaluation.metrics import Report
+from fashion_mnist.registry import model_folder
+from fashion_mnist.registry.model_folder import ModelRecord
+
+METRICS: Final = "metrics.json"
+HISTORY: Final = "history.json"
+PAGE: Final = "index.html"
+MISTAKES: Final = 36
+CELLS_WITH_TEXT: Final = 40
+"""Classes up to which the confusion matrix has numbers; beyond, colours alone are readable."""
+
+
+def write_report(
+    folder: Path,
+    report: Report,
+    record: ModelRecord,
+    data: LabelledImages,
+    probabilities: NDArray[np.floating],
+    history: dict[str, Any] | None,
+) -> None:
+    """Write metrics.json, the plots and index.html; of a training with a history, history.json too.
+
+    data, probabilities (N, K): what the report was measured on. history: `History.asdict()`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / METRICS, report.asdict())
+    plots = {"confusion": plot_confusion(report), "reliability": plot_reliability(report)}
+    if history is not None:
+        _write_json(folder / HISTORY, history)
+        plots["training"] = plot_history(history)
+    for name, figure in plots.items():
+        figure.savefig(folder / f"{name}.png", dpi=110)
+    environment = Environment(loader=PackageLoader("fashion_mnist.evaluation", "."), autoescape=True)
+    page = environment.get_template("report.html").render(
+        report=report,
+        record=record,
+        fingerprint=data.fingerprint(),
+        history=history,
+        plots={name: _svg(figure) for name, figure in plots.items()},
+        mistakes=find_mistakes(data, probabilities),
+    )
+    (folder / PAGE).write_text(page, encoding="utf-8")
+
+
+def read_history(model: Path) -> dict[str, Any] | None:
+    """The history in a model folder's report, or None: the bundled model has none."""
+    path = model / model_folder.REPORT / HISTORY
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def find_mistakes(data: LabelledImages, probabilities: NDArray[np.floating]) -> list[dict[str, Any]]:
+    """The most confident wrong answers, the surest first: label, prediction, confidence, picture."""
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != data.labels)
+    confidence = probabilities[wrong, predicted[wrong]]
+    return [
+        {
+            "index": int(row),
+            "label": data.classes[data.labels[row]],
+            "prediction": data.classes[predicted[row]],
+            "confidence": float(probabilities[row, predicted[row]]),
+            "picture": _data_url(data.images[row]),
+        }
+        for row in wrong[np.argsort(-confidence, kind="stable")[:MISTAKES]]
+    ]
+
+
+def plot_confusion(report: Report) -> Figure:
+    """The confusion matrix: counts, coloured by the share of the row."""
+    counts = np.array(report.confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 2.5 + 0.5 * min(len(counts), CELLS_WITH_TEXT)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, label="share of the true class")
+    names = list(report.per_class)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(f"accuracy {report.accuracy:.2%} on {report.n:,} images")
+    for (row, column), count in np.ndenumerate(counts):
+        if count and len(counts) <= CELLS_WITH_TEXT:
+            shade = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
+    return figure
+
+
+def plot_history(history: dict[str, Any]) -> Figure:
+    """Loss and accuracy of each epoch, on the training and on the choosing images."""
+    records = history["epochs"]
+    epochs = [r["epoch"] for r in records]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    marker = "o" if len(epochs) == 1 else ""
+    for name, label in (("train", "training (augmented)"), ("choose", "choosing (averaged weights)")):
+        loss.plot(epochs, [r[f"{name}_loss"] for r in records], marker=marker, label=label)
+        accuracy.plot(epochs, [r[f"{name}_accuracy"] for r in records], marker=marker)
+    loss.set(xlabel="epoch", ylabel="cross-entropy")
+    accuracy.set(xlabel="epoch", ylabel="accuracy")
+    accuracy.axvline(history["best"], color="gray", linestyle=":", label=f"kept: epoch {history['best']}")
+    for axes in (loss, accuracy):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def plot_reliability(report: Report) -> Figure:
+    """Accuracy against confidence; the area of a point is its share of the images."""
+    figure = Figure(figsize=(4.4, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="gray", linestyle=":", label="honest")
+    confidence = [b.confidence for b in report.reliability]
+    accuracy = [b.accuracy for b in report.reliability]
+    areas = [20 + 400 * b.count / report.n for b in report.reliability]
+    axes.plot(confidence, accuracy, color="tab:blue", alpha=0.5)
+    axes.scatter(confidence, accuracy, s=areas, color="tab:blue", label="images, by confidence")
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03))
+    axes.set_title(f"expected calibration error {report.ece:.2%}")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left")
+    return figure
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an SVG element, to stand in a page."""
+    with matplotlib.rc_context({"svg.hashsalt": "report"}):  # the same figure, the same text
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _data_url(image: NDArray[np.uint8]) -> str:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

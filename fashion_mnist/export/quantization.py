@@ -1,0 +1,72 @@
+"""Quantisation: the exported network in int8, for processors that multiply bytes twice as fast."""
+
+import logging
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashion_mnist.data.sources import LabelledImages
+from fashion_mnist.inference.openvino_runtime import import_openvino
+from fashion_mnist.inference.predictor import Predictor
+from fashion_mnist.registry import model_folder
+
+logger = logging.getLogger(__name__)
+
+RANGE_IMAGES: Final = 1_500
+"""Enough to tell the range of every activation."""
+RANGE_BATCH: Final = 50
+MOST_LOST: Final = 0.001
+"""Of the choosing accuracy, beyond the standard error of the difference, which is the root of the number of
+images on which the two disagree. A network that loses more in int8 is served in bf16 or fp32."""
+
+
+def quantize(folder: Path, images: NDArray[np.uint8], choose: LabelledImages) -> None:
+    """Write network.int8.xml and .bin beside network.onnx, unless too much accuracy is lost on `choose`.
+
+    images: training images, from which the ranges of the activations are taken. By NNCF's post-training
+    quantisation: symmetric weights, asymmetric activations, corrected biases. The first convolution stays
+    as it is: it is the smallest, and half of the difference that int8 makes comes from it.
+    """
+    openvino = import_openvino()
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    record = model_folder.read_record(folder)
+    graph = openvino.Core().read_model(folder / model_folder.ONNX)
+    count = min(len(images), RANGE_IMAGES)
+    spread = np.linspace(0, len(images) - 1, count).astype(np.int64)  # folders come class by class
+    parts = np.split(spread, range(RANGE_BATCH, count, RANGE_BATCH))
+    batches = [{"images": images[rows]} for rows in parts]
+    first = next((node for node in graph.get_ordered_ops() if node.get_type_name() == "Convolution"), None)
+    quantized = nncf.quantize(
+        graph,
+        nncf.Dataset(batches),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(batches),
+        ignored_scope=nncf.IgnoredScope(names=[first.get_friendly_name()]) if first else None,
+    )
+    openvino.save_model(quantized, folder / model_folder.INT8)
+    model_folder.write_record(folder, record)
+
+    right = classify(folder, "fp32", choose)
+    right_int8 = classify(folder, "int8", choose)
+    logger.info(
+        "choosing accuracy in fp32 %.2f%%, in int8 %.2f%%", 100 * right.mean(), 100 * right_int8.mean()
+    )
+    lost = int(right.sum()) - int(right_int8.sum())
+    chance = float(np.sqrt((right != right_int8).sum()))
+    if lost > MOST_LOST * len(choose) + chance:
+        logger.warning("int8 loses more than %.1f points; the model goes without", 100 * MOST_LOST)
+        for name in (model_folder.INT8, model_folder.INT8_WEIGHTS):
+            (folder / name).unlink()
+        model_folder.write_record(folder, record)
+
+
+def classify(folder: Path, precision: str, data: LabelledImages) -> NDArray[np.bool_]:
+    """Which images the compiled network classifies rightly at a precision: bool (N,)."""
+    right: NDArray[np.bool_] = (
+        Predictor(folder, precision=precision).predict(data.images).class_ids == data.labels
+    )
+    return right

@@ -1,0 +1,208 @@
+"""The BentoML model store: save, choose, list."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import bentoml
+import yaml
+from bentoml._internal.configuration.containers import BentoMLContainer
+
+from fashion_mnist.errors import ConfigError, ModelError
+from fashion_mnist.registry import model_folder
+
+NAME: Final = "fashion_mnist"
+BUNDLED: Final = "bundled"
+BUNDLED_FOLDER: Final = Path(__file__).parents[1] / "weights"
+
+
+@dataclass(frozen=True)
+class ChosenModel:
+    """name: as answers give it, a tag where there is one. why: for the log, a clause."""
+
+    name: str
+    folder: Path
+    why: str
+    in_store: bool = False
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """One model that could be served. accuracy: on its test images, None if it was not measured."""
+
+    name: str
+    network: str
+    data: str
+    accuracy: float | None
+    size_bytes: int
+    created: datetime | None
+
+
+def check_writable() -> None:
+    """See that models can be saved: before a training, not after it. Raises ConfigError."""
+    model_folder.check_writable(_home())
+
+
+def save(folder: Path) -> str:
+    """Copy a finished model folder into the store; returns its tag.
+
+    Raises ModelError when the model is saved, but another that is damaged keeps it from being the latest.
+    """
+    record = model_folder.read_record(folder)
+    metrics = record.metrics or {}
+    metadata = {
+        "accuracy": metrics.get("accuracy"),
+        "test_images": metrics.get("n"),
+        "nll": metrics.get("nll"),
+        "classes": list(record.classes),
+        "input_shape": list(record.spec.shape),
+        "epochs": record.config.get("epochs"),
+        "seed": record.config.get("seed"),
+    }
+    labels = {"network": record.network, "dataset": _label(str(record.data.get("name", "unknown")))}
+    try:
+        with bentoml.models.create(NAME, labels=labels, metadata=metadata) as model:
+            shutil.copytree(folder, model.path, dirs_exist_ok=True)
+    except Exception as error:
+        if (damage := _find_damage(NAME)) is None:
+            raise
+        raise ModelError(f"{damage}. {model.tag} is saved, but not as the latest") from error
+    return str(model.tag)
+
+
+def choose(choice: str | None, built_with: str | None = None) -> ChosenModel:
+    """Find the model to serve.
+
+    choice: a tag, a folder or `bundled`. Where it is None: the tag that the Bento was built with, the
+    latest in the store, or the bundled one, whichever there is. Raises ModelError, naming what there is.
+    """
+    if choice == BUNDLED:
+        return ChosenModel(BUNDLED, BUNDLED_FOLDER, "it was asked for")
+    if choice is None and built_with is not None:
+        model = _get(built_with)
+        return ChosenModel(built_with, Path(model.path), "this Bento was built with it", True)
+    if choice is None:
+        latest = _latest()
+        if latest is None:
+            return ChosenModel(BUNDLED, BUNDLED_FOLDER, f"the store has no {NAME} model")
+        return ChosenModel(str(latest.tag), Path(latest.path), "it is the latest in the store", True)
+    folder = _as_folder(choice)
+    if folder is not None:
+        return ChosenModel(folder.resolve().name, folder, "its folder was asked for")
+    model = _get(choice)
+    return ChosenModel(str(model.tag), Path(model.path), "its tag was asked for", True)
+
+
+def _as_folder(choice: str) -> Path | None:
+    """The model folder that this is the path of, or None."""
+    try:
+        folder = Path(choice).expanduser()
+        return folder if (folder / model_folder.RECORD).is_file() else None
+    except (OSError, RuntimeError):  # far too long a name; no such user's home
+        return None
+
+
+def built_with(sources: Path) -> str | None:
+    """The tag of the model that a Bento was built with, or None outside a Bento, or if it has none.
+
+    sources: the folder of service.py; bento.yaml lies above it.
+    """
+    try:
+        bento = yaml.safe_load((sources.parent / "bento.yaml").read_text(encoding="utf-8"))
+        models = [m["tag"] for service in bento["services"] for m in service["models"]]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return None
+    return next((tag for tag in models if tag.startswith(f"{NAME}:")), None)
+
+
+def list_models() -> list[StoredModel]:
+    """All that can be served: the store's, newest first, and the bundled one.
+
+    Damaged ones are listed too, and first, so that their owner sees and can delete them.
+    """
+    rows = []
+    for tag, folder in _folders().items():
+        damaged = StoredModel(tag, "damaged", "unknown", None, 0, None)
+        rows.append(damaged if _problem(tag) else _stored_model(tag, folder, _get(tag).creation_time))
+    rows.sort(key=lambda model: model.created or datetime.max.replace(tzinfo=UTC), reverse=True)
+    return [*rows, _stored_model(BUNDLED, BUNDLED_FOLDER, None)]
+
+
+def _stored_model(name: str, folder: Path, created: datetime | None) -> StoredModel:
+    try:
+        record = model_folder.read_record(folder)
+    except ModelError:
+        return StoredModel(name, "damaged", "unknown", None, 0, created)
+    if created is None and record.created:
+        created = datetime.fromisoformat(record.created)
+    return StoredModel(
+        name=name,
+        network=record.network,
+        data=str(record.data.get("name", "unknown")),
+        accuracy=(record.metrics or {}).get("accuracy"),
+        size_bytes=sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()),
+        created=created,
+    )
+
+
+def _home() -> Path:
+    """The folder of our models in BentoML's store, which may not be there yet."""
+    try:
+        return Path(BentoMLContainer.model_store_dir.get()) / NAME
+    except OSError as error:  # BentoML makes its folders here
+        home = os.environ.get("BENTOML_HOME", "")
+        raise ConfigError(
+            f"BENTOML_HOME={home[:200]}: {error.strerror}; give a folder that can be made and written to"
+        ) from error
+
+
+def _folders() -> dict[str, Path]:
+    """Tag and folder of each of our models in the store, readable or not."""
+    home = _home()
+    return {f"{NAME}:{p.name}": p for p in home.iterdir() if p.is_dir()} if home.is_dir() else {}
+
+
+def _get(tag: str) -> bentoml.Model:
+    try:
+        return bentoml.models.get(tag)
+    except Exception as error:
+        if damage := _find_damage(tag):
+            raise ModelError(damage) from error
+        known = ", ".join(_folders()) or "none"
+        raise ModelError(
+            f"{tag[:100]}: neither a model folder nor a tag in the store (it has {known}) nor `{BUNDLED}`"
+        ) from error
+
+
+def _latest() -> bentoml.Model | None:
+    return _get(f"{NAME}:latest") if _folders() else None
+
+
+def _find_damage(tag: str) -> str | None:
+    """What is wrong with a model of ours that this tag, or its beginning, means; None if nothing is."""
+    start = tag.removesuffix(":latest")
+    for name, folder in _folders().items():
+        if name.startswith(start) and (problem := _problem(name)):
+            return (
+                f"{name}: its model.yaml is damaged ({problem}); delete the folder {folder}, "
+                "or choose another model with FASHION_MNIST_MODEL"
+            )
+    return None
+
+
+def _problem(tag: str) -> str | None:
+    """Why BentoML cannot read a model that is there, or None."""
+    try:
+        bentoml.models.get(tag)
+    except Exception as error:  # noqa: BLE001 - a damaged model.yaml raises nearly anything
+        return " ".join(str(error).split())
+    return None
+
+
+def _label(text: str) -> str:
+    """A label value as BentoML takes it: 63 characters of letters, digits, `-`, `_` and `.`."""
+    kept = "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
+    return kept[-63:].strip("-_.") or "unknown"

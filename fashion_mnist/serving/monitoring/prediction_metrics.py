@@ -1,0 +1,76 @@
+"""What /metrics tells of predictions, errors and the model, beside BentoML's own metrics of requests.
+
+BentoML's client (bentoml 1.4.39) adds the workers up; it has to be asked for in the worker. All series are
+there from the start, at 0: a rate over a series that begins with its first error misses that error. Labels
+are the model's classes and our own codes; no client of the service can add to them.
+"""
+
+import functools
+from typing import Any, Final
+
+import numpy as np
+from bentoml._internal.configuration.containers import BentoMLContainer
+
+from fashion_mnist.errors import HTTP_ERRORS
+from fashion_mnist.inference.predictor import Predictions
+
+PREFIX: Final = "fashion_mnist"
+
+
+@functools.cache
+def _counter(name: str, documentation: str, *labels: str) -> Any:
+    """A metric may be made once in a process."""
+    client = BentoMLContainer.metrics_client.get()
+    return client.Counter(f"{PREFIX}_{name}", documentation, labelnames=labels)
+
+
+@functools.cache
+def error_counters() -> dict[str, Any]:
+    """One for each code of HTTP_ERRORS."""
+    counter = _counter("errors_total", "Requests answered with an error, by its code", "code")
+    return {code: counter.labels(code) for code in HTTP_ERRORS}
+
+
+def count_error(code: str) -> None:
+    """An answer with this code is given."""
+    error_counters()[code].inc()
+
+
+class PredictionCounters:
+    """Images by predicted class, and those that look like nothing the model has learnt.
+
+    calibrated: whether the model can tell the latter; else there is no counter, since 0 would be wrong.
+    """
+
+    def __init__(self, classes: tuple[str, ...], *, calibrated: bool) -> None:
+        by_class = _counter("predictions_total", "Images by predicted class", "class")
+        self.by_class = [by_class.labels(name) for name in classes]
+        self.strange = (
+            _counter("out_of_distribution_total", "Images unlike what the model has learnt")
+            if calibrated
+            else None
+        )
+
+    def add(self, predictions: Predictions) -> None:
+        """Count one batch: the cost grows with the classes found in it, not with its images."""
+        counts = np.bincount(predictions.class_ids, minlength=len(self.by_class))
+        for class_id in counts.nonzero()[0].tolist():
+            self.by_class[class_id].inc(int(counts[class_id]))
+        known = predictions.in_distribution
+        if self.strange is not None and known is not None:
+            self.strange.inc(len(known) - int(np.count_nonzero(known)))
+
+
+@functools.cache
+def _model_info() -> Any:
+    """Of several workers with the same model, one series: the largest of their ones."""
+    labels = ("model", "network", "precision")
+    client = BentoMLContainer.metrics_client.get()
+    return client.Gauge(
+        f"{PREFIX}_model_info", "1 for the served model", labelnames=labels, multiprocess_mode="max"
+    )
+
+
+def show_model(name: str, network: str, precision: str) -> None:
+    """Name the served model; called when it is ready."""
+    _model_info().labels(name, network, precision).set(1)

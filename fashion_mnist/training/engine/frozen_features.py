@@ -1,0 +1,128 @@
+"""Features of a network whose last layer alone learns: computed once, and kept for all epochs.
+
+On disk they are parts of PART_IMAGES images, so that a training that is stopped computes none of them again.
+"""
+
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fashion_mnist.data.sources import LabelledImages
+from fashion_mnist.networks.classifiers import Classifier
+from fashion_mnist.training.engine import checkpoint_file
+
+logger = logging.getLogger(__name__)
+
+PART_IMAGES: Final = 512
+BATCH: Final = 32
+"""Images at once: more are no faster at 224 x 224, and take gigabytes with VGG16."""
+
+
+class LastLayer(nn.Module):
+    """The head of a network on its own: features (N, D) in, (logits, features) out. Shares the weights."""
+
+    def __init__(self, network: Classifier) -> None:
+        super().__init__()
+        self.head = network.head
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        return self.head(features), features
+
+
+@dataclass(frozen=True)
+class Features:
+    """values: bf16 or float32 (N, D). seconds: what they took, those of an earlier run too."""
+
+    values: Tensor
+    seconds: float
+
+
+class FeatureExtractor:
+    """Computes features in evaluation mode, without augmentation, in bf16 or float32.
+
+    folder: where parts are kept, None for nowhere. Parts of other weights, images or precisions are
+    replaced.
+    """
+
+    def __init__(self, network: Classifier, folder: Path | None, *, bf16: bool) -> None:
+        self.network = network.eval()
+        self.folder = folder
+        self.bf16 = bf16
+        self.key = f"{_fingerprint(network)} {network.side_px} {'bf16' if bf16 else 'fp32'}"
+
+    def compute(
+        self, images: LabelledImages, name: str, on_part: Callable[[int], None] = lambda _: None
+    ) -> Features:
+        """Features of the images, in their order. name: of the files. on_part: told how many are done."""
+        key = f"{self.key} {images.fingerprint()}"
+        parts: list[Tensor] = []
+        seconds = 0.0
+        for start in range(0, len(images), PART_IMAGES):
+            path = self.folder / f"{name}-{start:07}.pt" if self.folder else None
+            part = _read(path, key) if path else None
+            if part is None:
+                began = time.monotonic()
+                values = self._run(images.images[start : start + PART_IMAGES])
+                part = {"key": key, "values": values, "seconds": time.monotonic() - began}
+                if path:
+                    _write(path, part)
+            parts.append(part["values"])
+            seconds += part["seconds"]
+            on_part(start + len(part["values"]))
+        return Features(torch.cat(parts), seconds)
+
+    @torch.inference_mode()
+    def _run(self, images: np.ndarray) -> Tensor:
+        device = next(self.network.parameters()).device
+        batches = []
+        for batch in torch.split(torch.tensor(images), BATCH):
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+                _, values = self.network(batch.to(device))
+            batches.append(values.to("cpu", torch.bfloat16 if self.bf16 else torch.float32))
+        return torch.cat(batches)
+
+
+def folder_beside(checkpoint: Path) -> Path:
+    """Where the features of a training are kept: beside its checkpoint."""
+    return checkpoint.with_name(f"{checkpoint.name}.features")
+
+
+def remove(checkpoint: Path) -> None:
+    """Delete what was kept beside a checkpoint, if anything was."""
+    shutil.rmtree(folder_beside(checkpoint), ignore_errors=True)
+
+
+def _fingerprint(network: Classifier) -> str:
+    """SHA-256 over all weights but those of the head, which the features do not depend on."""
+    digest = hashlib.sha256()
+    for name, weight in network.state_dict().items():
+        if not name.startswith("head."):
+            digest.update(name.encode())
+            digest.update(weight.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _read(path: Path, key: str) -> dict[str, Any] | None:
+    """A part that was kept, or None: there is none, it is damaged or of other weights or images."""
+    try:
+        part = checkpoint_file.read(path)
+        return part if part["key"] == key else None
+    except checkpoint_file.UNREADABLE:
+        return None
+
+
+def _write(path: Path, part: dict[str, Any]) -> None:
+    """Keep a part. A full disk costs the file, not the training."""
+    try:
+        checkpoint_file.write(path, part)
+    except checkpoint_file.UNWRITABLE as error:
+        logger.warning("%s: features are not kept: %s", path, error)

@@ -1,0 +1,184 @@
+"""File formats: real images in every form come back pixel for pixel; damage is named with its place."""
+
+import gzip
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.data_files import LABELS, csv_rows, unpacked, write_class_folder, write_lines
+from support.paths import SAMPLE
+
+from fashion_mnist.data import sources
+from fashion_mnist.data.readers import idx, pixel_csv
+from fashion_mnist.data.sources import Dataset
+from fashion_mnist.errors import DataError
+
+RAW = gzip.decompress((SAMPLE / f"{LABELS}.gz").read_bytes())
+HEADER = ",".join(["label", *(f"pixel{i}" for i in range(1, 785))])
+ROW = ",".join(["3", *["7"] * 784])
+
+
+@pytest.fixture
+def idx_folder(tmp_path: Path) -> Path:
+    for path in SAMPLE.iterdir():
+        (tmp_path / path.stem).write_bytes(unpacked(path.stem))
+    return tmp_path
+
+
+def test_plain_idx_equals_packed_idx(idx_folder: Path, sample: Dataset) -> None:
+    plain = sources.load(str(idx_folder))
+    assert plain.test is not None
+    assert sample.test is not None
+    assert plain.train.fingerprint() == sample.train.fingerprint()
+    assert plain.test.fingerprint() == sample.test.fingerprint()
+    assert np.bincount(plain.train.labels).tolist() == [200] * 10
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "the file is empty"),
+        (RAW[:3], "3 bytes, expected an IDX header"),
+        (b"\1" + RAW[1:], "byte 0: 0100, expected 0000"),
+        (RAW[:2] + b"\x0d" + RAW[3:], "byte 2: data type 0x0d, expected 0x08"),
+        (RAW[:6], "byte 6: the header ends early, expected 8 bytes"),
+        (RAW[:-1], "byte 2007: the file ends with 1999 values, its header says 2000"),
+        (RAW + b"\0", "byte 2009: the file ends with 2001 values, its header says 2000"),
+        (b"\0\0\x08\x04" + b"\0\1\0\0" * 4, "65536 x 65536"),  # more values than int64 counts
+        (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"a", "255"),  # more dimensions than numpy has
+    ],
+)
+def test_a_damaged_idx_file_is_named_with_the_byte(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = tmp_path / LABELS
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"{re.escape(str(path))}.*{problem}"):
+        idx.read_idx(path)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
+def test_a_truncated_gz_file_is_named_with_the_bytes_it_reaches(tmp_path: Path, share: float) -> None:
+    packed = (SAMPLE / "train-images-idx3-ubyte.gz").read_bytes()
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(packed[: int(len(packed) * share)])
+    reached = len(zlib.decompressobj(31).decompress(path.read_bytes()))
+    with pytest.raises(DataError, match="truncated or damaged after") as caught:
+        idx.read_idx(path)
+    named = re.search(r"after (\d+) unpacked bytes", str(caught.value))
+    assert named is not None
+    assert reached - 131_072 <= int(named[1]) <= reached  # what the last block held may be lost
+
+
+def test_labels_that_are_missing_or_not_as_many_are_refused(idx_folder: Path) -> None:
+    (idx_folder / "t10k-labels-idx1-ubyte").rename(idx_folder / LABELS)
+    with pytest.raises(DataError, match=rf"2000 images, {LABELS} 1000 labels"):
+        idx.read_idx_folder(idx_folder)
+    (idx_folder / LABELS).write_bytes(RAW)
+    with pytest.raises(DataError, match="the labels file of the t10k set is missing"):
+        idx.read_idx_folder(idx_folder)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+@pytest.mark.parametrize("header", [[HEADER], []], ids=["header", "no header"])
+def test_csv_equals_idx_pixel_for_pixel(
+    tmp_path: Path, sample: Dataset, name: str, header: list[str]
+) -> None:
+    few = sample.train[np.arange(300)]
+    images, labels = pixel_csv.read_csv(write_lines(tmp_path / name, *header, *csv_rows(few)))
+    assert np.array_equal(images, few.images)
+    assert np.array_equal(labels, few.labels)
+
+
+def test_a_quoted_csv_without_header_loses_no_row(tmp_path: Path, sample: Dataset) -> None:
+    quoted = ['"' + row.replace(",", '","') + '"' for row in csv_rows(sample.train[np.arange(3)])]
+    assert len(pixel_csv.read_csv(write_lines(tmp_path / "a.csv", *quoted))[1]) == 3
+
+
+BAD_ROWS = {
+    "783 pixels": (ROW[:-2], r"784 columns \(783 pixels\), expected 785 \(label and 784 pixels\)"),
+    "an extra column": (ROW + ",7", r"786 columns \(785 pixels\), expected 785"),
+    "label -1": ("-1" + ROW[1:], "label is -1, expected 0..99999"),
+    "pixel 256": (ROW[:-1] + "256", r"pixel 784 is 256, expected 0\.\.255"),
+    "pixel -1": (ROW[:-1] + "-1", r"pixel 784 is -1, expected 0\.\.255"),
+    "a fraction": (ROW[:-1] + "0.5", r"pixel 784 is '0\.5', expected an integer"),
+    "text": (ROW[:-1] + "black", "pixel 784 is 'black', expected an integer"),
+    "an empty cell": (ROW[:-1], "pixel 784 is '', expected an integer"),
+    "a blank line": ("", "empty"),
+}
+
+
+@pytest.mark.parametrize("header", [[HEADER], []], ids=["header", "no header"])
+@pytest.mark.parametrize(("bad", "problem"), BAD_ROWS.values(), ids=BAD_ROWS.keys())
+def test_a_bad_row_is_named(tmp_path: Path, header: list[str], bad: str, problem: str) -> None:
+    path = write_lines(tmp_path / "a.csv", *header, ROW, ROW, bad, ROW)
+    line = len(header) + 3
+    with pytest.raises(DataError, match=rf"{re.escape(str(path))}, row {line}: {problem}"):
+        pixel_csv.read_csv(path)
+
+
+MANY = [ROW] * pixel_csv.CSV_ROWS_AT_ONCE
+BAD_FILES = {
+    "a row after the first chunk": ([HEADER, *MANY, ROW, ROW[:-1] + "256"], "row 4099: pixel 784 is 256"),
+    "the same without header": ([*MANY, ROW, ROW[:-1] + "256"], "row 4098: pixel 784 is 256"),
+    "text far down the first chunk": (
+        [HEADER, *MANY[:2000], ROW[:-1] + "black"],
+        "row 2002: pixel 784 is 'black', expected an integer",
+    ),
+    "a blank first line": (["", ROW, ROW], "row 1: empty"),
+    "an extra column in all rows": ([HEADER, ROW + ",7", ROW + ",7"], "row 2: 786 columns"),
+    "no first label": ([ROW[1:], ROW], "row 1: label is '', expected an integer"),
+    "a first label of text": (["shoe" + ROW[1:], ROW], "row 1: label is 'shoe', expected an integer"),
+    "a header only": ([HEADER], "a header and no rows"),
+    "nothing": ([], "the file is empty"),
+}
+
+
+@pytest.mark.parametrize(("lines", "problem"), BAD_FILES.values(), ids=BAD_FILES.keys())
+def test_a_bad_file_is_named(tmp_path: Path, lines: list[str], problem: str) -> None:
+    path = write_lines(tmp_path / "a.csv", *lines)
+    with pytest.raises(DataError, match=f"{re.escape(str(path))}.*{problem}"):
+        pixel_csv.read_csv(path)
+
+
+PACKED = gzip.compress(f"{HEADER}\n{ROW}\n".encode())
+UNREADABLE = [("a.csv", "label".encode("utf-16")), ("a.csv.gz", b"label"), ("a.csv.gz", PACKED[:-40])]
+
+
+@pytest.mark.parametrize(("name", "content"), UNREADABLE, ids=["UTF-16", "not gzip", "truncated gzip"])
+def test_an_unreadable_csv_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(str(path))):
+        pixel_csv.read_csv(path)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (16, 20, 3)])
+def test_class_folders_take_pictures_of_any_size(
+    tmp_path: Path, sample: Dataset, shape: tuple[int, ...]
+) -> None:
+    images = sample.train.images
+    shoes = write_class_folder(tmp_path / "b shoes", [images[0], images[1][:, 4:24]])
+    write_class_folder(tmp_path / "a shirts", [images[2].repeat(3, axis=0)], ".jpeg")
+    for path in (shoes / ".hidden.png", shoes / "notes.txt"):  # passed over
+        path.write_bytes(b"no picture")
+    (tmp_path / ".cache").mkdir()
+    found, labels, classes = idx.read_class_folders(tmp_path, shape)
+    assert found.shape == (3, *shape)
+    assert found.dtype == np.uint8
+    assert labels.tolist() == [0, 1, 1]
+    assert classes == ("a shirts", "b shoes")
+    assert shape != (28, 28) or np.array_equal(found[1], images[0])
+
+
+def test_bad_class_folders_are_named(tmp_path: Path, sample: Dataset) -> None:
+    write_class_folder(tmp_path / "a", sample.train.images[:2])
+    with pytest.raises(DataError, match="1 class folders, expected at least 2"):
+        idx.read_class_folders(tmp_path, (28, 28))
+    (tmp_path / "b").mkdir()
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'b'}: no pictures")):
+        idx.read_class_folders(tmp_path, (28, 28))
+    broken = tmp_path / "b" / "0001.png"
+    broken.write_bytes((tmp_path / "a" / "0001.png").read_bytes()[:60])
+    with pytest.raises(DataError, match=re.escape(f"{broken}: the picture is truncated")):
+        idx.read_class_folders(tmp_path, (28, 28))

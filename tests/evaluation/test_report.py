@@ -1,0 +1,70 @@
+"""The report: complete, self-contained, and about the images that it was measured on."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fashion_mnist.data.sources import LabelledImages
+from fashion_mnist.evaluation import metrics, report
+from fashion_mnist.inference.predictor import Predictor
+from fashion_mnist.training.pipeline import Trained
+
+
+@pytest.fixture(scope="module")
+def folder(trained: tuple[Trained, Path]) -> Path:
+    import bentoml
+
+    return Path(bentoml.models.get(trained[0].tag).path) / "report"
+
+
+def test_the_page_stands_alone(folder: Path) -> None:
+    page = (folder / "index.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
+    assert "<script" not in page
+    assert page.count("<svg") == 3
+
+
+def test_the_page_shows_the_figures_the_mistakes_and_the_origin(
+    folder: Path, trained: tuple[Trained, Path]
+) -> None:
+    page = (folder / "index.html").read_text()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert f"{100 * metrics['accuracy']:.2f} %" in page
+    assert page.count("<figure>") == 36
+    assert trained[0].record.data["fingerprints"]["train"] in page
+    assert str(trained[0].record.machine["processor"]) in page
+    assert "learning_rate" in page
+
+
+def test_class_names_cannot_write_into_the_page(tmp_path: Path, bundled: Predictor) -> None:
+    classes = ("<b>a</b>", "b")
+    data = LabelledImages(np.zeros((4, 28, 28), np.uint8), np.array([0, 0, 1, 1]), classes)
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]])
+    measured = metrics.evaluate(probabilities, data.labels, classes)
+    report.write_report(tmp_path, measured, bundled.record, data, probabilities, None)
+    page = (tmp_path / "index.html").read_text()
+    assert "<b>a</b>" not in page
+    assert "&lt;b&gt;a&lt;/b&gt;" in page
+
+
+def test_mistakes_are_the_most_confident_first(bundled: Predictor) -> None:
+    data = LabelledImages(np.zeros((3, 28, 28), np.uint8), np.array([0, 0, 1]), ("a", "b"))
+    probabilities = np.array([[0.4, 0.6], [0.1, 0.9], [0.2, 0.8]])
+    found = report.find_mistakes(data, probabilities)
+    assert [(m["index"], m["label"], m["prediction"], m["confidence"]) for m in found] == [
+        (1, "a", "b", 0.9),
+        (0, "a", "b", 0.6),
+    ]
+
+
+def test_reliability_of_hand_made_answers() -> None:
+    probabilities = np.array([[0.95, 0.05], [0.95, 0.05], [0.55, 0.45], [1.0, 0.0]])
+    labels = np.array([0, 1, 1, 0])
+    bins = metrics.reliability_bins(probabilities, labels)
+    assert [b.count for b in bins] == [1, 3]
+    assert bins[1].accuracy == pytest.approx(2 / 3)
+    measured = metrics.evaluate(probabilities, labels, ("a", "b"))
+    assert measured.ece == pytest.approx((abs(0 - 0.55) + 3 * abs(2 / 3 - 2.9 / 3)) / 4)

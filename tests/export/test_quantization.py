@@ -1,0 +1,63 @@
+"""int8: made from the exported network, kept only if it is as right."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fashion_mnist.data.sources import Dataset, LabelledImages
+from fashion_mnist.errors import ModelError
+from fashion_mnist.export import quantization
+from fashion_mnist.inference.predictor import Predictor
+from fashion_mnist.registry import model_folder
+from fashion_mnist.registry.store import BUNDLED_FOLDER
+
+IN_INT8 = (model_folder.INT8, model_folder.INT8_WEIGHTS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The bundled model without its int8 network."""
+    copy = tmp_path / "model"
+    shutil.copytree(BUNDLED_FOLDER, copy, ignore=shutil.ignore_patterns("*.int8.*"))
+    record = model_folder.ModelRecord.model_validate_json((BUNDLED_FOLDER / "model.json").read_bytes())
+    model_folder.write_record(copy, record)
+    return copy
+
+
+def test_it_answers_as_the_exact_network_does(folder: Path, sample: Dataset) -> None:
+    assert sample.test is not None
+    quantization.quantize(folder, sample.train.images, sample.test)
+    assert model_folder.read_record(folder).has_int8
+    exact = Predictor(folder, precision="fp32").predict(sample.test.images)
+    quick = Predictor(folder, precision="int8").predict(sample.test.images)
+    assert (exact.class_ids == quick.class_ids).mean() >= 0.985
+    difference = np.abs(exact.probabilities.max(axis=1) - quick.probabilities.max(axis=1))
+    assert difference.mean() <= 0.01
+    text = (folder / model_folder.INT8).read_text()
+    assert str(folder) not in text  # of the machine that made it
+
+
+def test_one_that_loses_accuracy_is_not_kept(folder: Path, sample: Dataset) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 28, 28), np.uint8)
+    trial = folder.with_name("trial")
+    shutil.copytree(folder, trial)
+    right = LabelledImages(noise, np.zeros(len(noise), np.int64), sample.train.classes)
+    quantization.quantize(trial, sample.train.images, right)
+    exact = Predictor(trial, precision="fp32").predict(noise).class_ids
+    quick = Predictor(trial, precision="int8").predict(noise).class_ids
+    differ = exact != quick
+    assert differ.any()
+
+    hard = dataclasses.replace(right, images=noise[differ], labels=exact[differ])
+    quantization.quantize(folder, sample.train.images, hard)
+    assert not any((folder / name).exists() for name in IN_INT8)
+    assert not model_folder.read_record(folder).has_int8
+    assert Predictor(folder).precision != "int8"
+
+
+def test_int8_of_a_model_without_it_is_a_sentence(folder: Path) -> None:
+    with pytest.raises(ModelError, match="has no int8 network; choose bf16 or fp32"):
+        Predictor(folder, precision="int8")

@@ -1,0 +1,206 @@
+"""Pictures and numbers on their way to pixels: what comes through, and what is refused and why."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from support.paths import BOOT
+from support.pictures import encode
+
+from fashion_mnist.errors import InputError
+from fashion_mnist.imaging.pixels import read_picture, to_images
+from fashion_mnist.spec import ModelSpec
+
+FLAT = [0] * 784
+ROWS = [[0] * 28] * 28
+COLOR = ModelSpec(("a", "b"), 28, 28, 3)
+
+
+def one(color: Any, mode: str = "L", size: tuple[int, int] = (28, 28)) -> Image.Image:
+    return Image.new(mode, size, color)
+
+
+@pytest.fixture
+def garment(test_images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.array(test_images[0])
+
+
+def test_a_gray_png_of_the_models_size_comes_back_pixel_for_pixel(
+    spec: ModelSpec, garment: NDArray[np.uint8]
+) -> None:
+    assert np.array_equal(read_picture(encode(Image.fromarray(garment)), spec), garment)
+    assert read_picture(BOOT.read_bytes(), spec, max_pixels=784).shape == (28, 28)
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "GIF", "JPEG", "WEBP"])
+def test_every_accepted_format_shows_the_garment(
+    spec: ModelSpec, garment: NDArray[np.uint8], form: str
+) -> None:
+    found = read_picture(encode(Image.fromarray(garment), form), spec)
+    difference = np.abs(found.astype(int) - garment).mean()
+    assert difference == 0 if form in ("PNG", "BMP", "GIF") else difference < 12
+
+
+MODES = {
+    "1": (encode(one(1, "1")), 255),
+    "L": (encode(one(200)), 200),
+    "LA opaque": (encode(one((200, 255), "LA")), 200),
+    "LA transparent": (encode(one((200, 0), "LA")), 0),
+    "P transparent": (encode(one(7, "P"), transparency=7), 0),
+    "RGB": (encode(one((200, 200, 200), "RGB")), 200),
+    "RGBA": (encode(one((200, 200, 200, 255), "RGBA")), 200),
+    "RGBA half": (encode(one((200, 200, 200, 128), "RGBA")), 100),
+    "CMYK JPEG": (encode(one((0, 0, 0, 55), "CMYK"), "JPEG"), 200),
+    "I;16": (encode(Image.fromarray(np.full((28, 28), 200 * 257, np.uint16))), 200),
+}
+
+
+@pytest.mark.parametrize(("picture", "gray"), MODES.values(), ids=MODES.keys())
+def test_every_mode_becomes_gray(spec: ModelSpec, picture: bytes, gray: int) -> None:
+    found = read_picture(picture, spec)
+    assert found.shape == (28, 28)
+    assert found.dtype == np.uint8
+    assert np.abs(found.astype(int) - gray).max() <= 1
+
+
+def test_exif_orientation_is_applied(spec: ModelSpec, garment: NDArray[np.uint8]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned a quarter clockwise
+    found = read_picture(encode(Image.fromarray(garment), exif=exif), spec)
+    assert np.array_equal(found, np.rot90(garment, -1))
+
+
+@pytest.mark.parametrize("size", [(56, 28), (28, 56), (3000, 1500)])
+def test_another_shape_is_centred_with_black_bars(spec: ModelSpec, size: tuple[int, int]) -> None:
+    found = read_picture(encode(one(255, size=size)), spec)
+    found = found.T if size == (28, 56) else found
+    assert (found[7:21] == 255).all()
+    assert (found[np.r_[:7, 21:28]] == 0).all()
+
+
+def test_a_sliver_and_the_first_frame_of_an_animation_are_taken(spec: ModelSpec) -> None:
+    sliver = read_picture(encode(one(255, size=(5000, 1))), spec)
+    assert ((sliver == 255).sum(), (sliver == 0).sum()) == (28, 28 * 27)
+    data = encode(one(50), "GIF", save_all=True, append_images=[one(250)])
+    assert (read_picture(data, spec) == 50).all()
+
+
+def test_a_gray_picture_fills_the_channels_of_a_color_model(garment: NDArray[np.uint8]) -> None:
+    found = read_picture(encode(Image.fromarray(garment)), COLOR)
+    assert np.array_equal(found, np.stack([garment] * 3, axis=2))
+    assert read_picture(encode(one((9, 8, 7), "RGB")), COLOR)[5, 5].tolist() == [9, 8, 7]
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
+@pytest.mark.parametrize("share", [0.2, 0.6])
+def test_a_truncated_picture_is_broken(
+    spec: ModelSpec, test_images: NDArray[np.uint8], form: str, share: float
+) -> None:
+    data = encode(Image.fromarray(np.concatenate(test_images[:9])), form)
+    with pytest.raises(InputError, match=r"truncated|no picture") as caught:
+        read_picture(data[: int(len(data) * share)], spec)
+    assert caught.value.code == "broken_picture"
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"\0" * 500, bytes(range(256)), b"<html></html>"])
+def test_junk_is_broken(spec: ModelSpec, data: bytes) -> None:
+    with pytest.raises(InputError, match="send") as caught:
+        read_picture(data, spec)
+    assert (caught.value.code, caught.value.status) == ("broken_picture", 400)
+
+
+FOREIGN = {
+    "HEIC": b"\0\0\0\x18ftypheic" + b"\0" * 40,
+    "AVIF": encode(one(9), "AVIF"),
+    "SVG": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "PDF": encode(one(9), "PDF"),
+    "TIFF": encode(one(9), "TIFF"),
+}
+
+
+@pytest.mark.parametrize(("name", "data"), FOREIGN.items(), ids=FOREIGN.keys())
+def test_a_foreign_format_is_named(spec: ModelSpec, name: str, data: bytes) -> None:
+    with pytest.raises(InputError, match=f"^{name} pictures are not decoded; convert it") as caught:
+        read_picture(data, spec)
+    assert (caught.value.code, caught.value.status) == ("unsupported_picture_format", 415)
+
+
+@pytest.mark.parametrize(("side", "most"), [(28, 783), (10_000, 40_000_000), (20_000, 40_000_000)])
+def test_more_pixels_than_the_limit_are_refused(spec: ModelSpec, side: int, most: int) -> None:
+    bomb = encode(one(0, "1", (side, side)))
+    with pytest.raises(
+        InputError, match=f"^the picture has .*at most {most}.*; send a smaller one$"
+    ) as caught:
+        read_picture(bomb, spec, max_pixels=most)
+    assert (caught.value.code, caught.value.status) == ("too_many_pixels", 413)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float32, np.uint64, list])
+@pytest.mark.parametrize("shape", [(784,), (28, 28), (1, 784), (1, 28, 28), (3, 784), (3, 28, 28), (28, 784)])
+def test_every_accepted_shape_gives_the_same_pixels(
+    spec: ModelSpec, test_images: NDArray[np.uint8], shape: tuple[int, ...], kind: type
+) -> None:
+    count = 1 if shape in ((784,), (28, 28)) else shape[0]
+    values = test_images[:count].reshape(shape)
+    images, single = to_images(values.tolist() if kind is list else values.astype(kind), spec)
+    assert images.dtype == np.uint8
+    assert np.array_equal(images, test_images[:count])
+    assert single == (shape in ((784,), (28, 28)))
+
+
+def test_integral_floats_and_a_color_model_are_taken(spec: ModelSpec) -> None:
+    assert to_images([0.0, 255.0] * 392, spec)[0].max() == 255
+    small = ModelSpec(("a", "b"), 8, 8, 3)
+    for shape, single in (((192,), True), ((8, 8, 3), True), ((2, 192), False), ((2, 8, 8, 3), False)):
+        images, was_single = to_images(np.ones(shape).tolist(), small)
+        assert (images.shape[1:], was_single) == ((8, 8, 3), single)
+    with pytest.raises(InputError, match="expected 192 or 8 x 8 x 3"):
+        to_images([[0] * 8] * 8, small)
+
+
+REFUSED: dict[str, tuple[Any, str, str, int | None]] = {
+    "boolean": ([True, *FLAT[1:]], "wrong_pixel_type", "a boolean", None),
+    "string": (["7", *FLAT[1:]], "wrong_pixel_type", "a string", None),
+    "null": ([None, *FLAT[1:]], "wrong_pixel_type", "null", None),
+    "object": ([{}, *FLAT[1:]], "wrong_pixel_type", "an object", None),
+    "null in a row of one image": ([*ROWS[1:], [None] * 28], "wrong_pixel_type", "null", None),
+    "null in a batch": ([FLAT, FLAT, [None] * 784], "wrong_pixel_type", "null", 2),
+    "783": (FLAT[1:], "wrong_pixel_count", "783 pixels, expected 784 or 28 x 28", None),
+    "785": ([*FLAT, 0], "wrong_pixel_count", "785 pixels, expected 784 or 28 x 28", None),
+    "783 at 2": ([FLAT, FLAT, FLAT[1:]], "wrong_pixel_count", "783 pixels", 2),
+    "28 x 27": ([[0] * 27] * 28, "wrong_shape", "28 x 27 pixels, expected 784 or 28 x 28", None),
+    "flat among rows": ([ROWS, FLAT], "wrong_shape", "an image is 784, the first one .* 28 x 28; send", 1),
+    "rows among flat": ([FLAT, FLAT, ROWS], "wrong_shape", "28 x 28, the first one .* 784; send", 2),
+    "a number among rows": ([*ROWS[1:], 7], "wrong_pixel_type", "a pixel is a number, expected a row", None),
+    "a list among numbers": ([*FLAT[1:], []], "wrong_pixel_type", "a pixel is a list", None),
+    "ragged rows": ([*ROWS[1:], [0] * 27], "wrong_shape", "differ in length", None),
+    "ragged rows at 2": ([ROWS, ROWS, [*ROWS[1:], [0] * 27]], "wrong_shape", "differ in length", 2),
+    "256": ([*FLAT[1:], 256], "pixel_out_of_range", "pixel 783 is 256, expected 0..255", None),
+    "-1 at 2": ([FLAT, FLAT, [-1, *FLAT[1:]]], "pixel_out_of_range", "pixel 0 is -1", 2),
+    "beyond floats": ([10**400, *FLAT[1:]], "pixel_out_of_range", "beyond 64 bits", None),
+    "fraction": ([0.5, 255, *FLAT[2:]], "pixel_not_integer", "pixel 0 is 0.5", None),
+    "scaled": ([0.5, 1, *FLAT[2:]], "pixels_scaled", "multiply by 255", None),
+    "nan": (np.full(784, np.nan), "pixel_out_of_range", "pixel 0 is nan", None),
+    "inf": (np.full((2, 28, 28), np.inf), "pixel_out_of_range", "pixel 0 is inf", 0),
+    "empty": ([], "empty_batch", "`pixels` is empty", None),
+    "an empty item": ([[]], "wrong_shape", "1 x 0 pixels", None),
+    "too deep": (json.loads("[" * 17 + "]" * 17), "too_deep", "more than 16 deep", None),
+}
+
+
+@pytest.mark.parametrize(("values", "code", "message", "index"), REFUSED.values(), ids=REFUSED.keys())
+def test_wrong_numbers_are_refused_with_code_place_and_what_was_wanted(
+    spec: ModelSpec, values: Any, code: str, message: str, index: int | None
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        to_images(values, spec)
+    assert (caught.value.code, caught.value.index) == (code, index)
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "JPEG"])
+def test_a_damaged_exif_block_does_not_cost_the_picture(spec: ModelSpec, form: str) -> None:
+    junk = b"Exif\0\0garbage!" if form == "JPEG" else b"garbage!!"
+    assert np.abs(read_picture(encode(one(200), form, exif=junk), spec).astype(int) - 200).max() <= 2

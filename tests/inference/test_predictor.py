@@ -1,0 +1,128 @@
+"""The compiled model: its answers do not depend on the batch, and agree with torch."""
+
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fashion_mnist.data.sources import Dataset
+from fashion_mnist.errors import ModelError
+from fashion_mnist.export.torch_predictor import TorchPredictor
+from fashion_mnist.inference.predictor import CHUNKS, Predictor
+from fashion_mnist.registry import model_folder, store
+from fashion_mnist.registry.model_folder import read_record, write_record
+
+FP32_TOLERANCE = 0.01
+"""Of a probability, OpenVINO in fp32 against torch: the weights of the graph are stored in half precision."""
+BF16_TOLERANCE = 0.02
+"""Of the top probability, on average, as served in bf16."""
+
+
+@pytest.fixture(scope="module")
+def reference() -> TorchPredictor:
+    return TorchPredictor(store.BUNDLED_FOLDER)
+
+
+def test_fp32_gives_what_torch_gives_on_1000_real_images(
+    reference: TorchPredictor, test_images: NDArray[np.uint8]
+) -> None:
+    compiled = Predictor(store.BUNDLED_FOLDER, precision="fp32").predict(test_images)
+    expected = reference.predict(test_images)
+    assert np.abs(compiled.probabilities - expected.probabilities).max() < FP32_TOLERANCE
+    assert (compiled.class_ids == expected.class_ids).mean() >= 0.999
+    assert compiled.ood_scores is not None
+    assert expected.ood_scores is not None
+    assert np.abs(compiled.ood_scores - expected.ood_scores).max() < 0.05
+
+
+def test_as_served_it_agrees_with_torch_on_1000_real_images(
+    reference: TorchPredictor, bundled: Predictor, test_images: NDArray[np.uint8]
+) -> None:
+    served, expected = bundled.predict(test_images), reference.predict(test_images)
+    assert (served.class_ids == expected.class_ids).mean() >= 0.997
+    difference = np.abs(served.probabilities.max(axis=1) - expected.probabilities.max(axis=1))
+    assert difference.mean() < BF16_TOLERANCE
+
+
+def test_accuracy_on_the_sample_is_near_the_cards(bundled: Predictor, sample: Dataset) -> None:
+    assert sample.test is not None
+    found = (bundled.predict(sample.test.images).class_ids == sample.test.labels).mean()
+    metrics = bundled.record.metrics
+    assert metrics is not None
+    assert found == pytest.approx(metrics["accuracy"], abs=0.02)  # 2.6 standard errors of n = 1,000
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 37, 63, 64, 65, 200])
+def test_an_answer_does_not_depend_on_its_batch(
+    bundled: Predictor, test_images: NDArray[np.uint8], count: int
+) -> None:
+    together = bundled.predict(test_images[:count]).probabilities
+    alone = np.concatenate([bundled.predict(i[None]).probabilities for i in test_images[:count]])
+    assert np.abs(together - alone).max() < 1e-6
+
+
+def test_every_count_is_made_of_compiled_chunks() -> None:
+    assert CHUNKS[-1] == 1
+    assert all(a == 2 * b for a, b in pairwise(CHUNKS))
+
+
+def test_about_one_percent_of_known_images_is_refused(
+    bundled: Predictor, test_images: NDArray[np.uint8]
+) -> None:
+    known = bundled.predict(test_images).in_distribution
+    assert known is not None
+    assert 0.97 < known.mean() < 1
+
+
+def test_noise_is_stranger_than_garments(bundled: Predictor, test_images: NDArray[np.uint8]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 28, 28), np.uint8)
+    strange, known = bundled.predict(noise).ood_scores, bundled.predict(test_images).ood_scores
+    assert strange is not None
+    assert known is not None
+    assert np.median(strange) > np.median(known)
+
+
+def test_a_model_without_calibration_scores_nothing(tmp_path: Path, test_images: NDArray[np.uint8]) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(store.BUNDLED_FOLDER, folder)
+    bare = read_record(folder).model_copy(update={"temperature": None, "ood_threshold": None})
+    write_record(folder, bare)
+    found = Predictor(folder).predict(test_images[:5])
+    assert found.ood_scores is None
+    assert found.in_distribution is None
+    assert found.probabilities.sum(axis=1) == pytest.approx(np.ones(5))
+
+
+@pytest.mark.parametrize(("name", "precision"), [(model_folder.ONNX, "fp32"), (model_folder.INT8, "int8")])
+def test_a_graph_that_does_not_compile_is_refused_with_a_sentence(
+    name: str, precision: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(store.BUNDLED_FOLDER, folder)
+    record = read_record(folder)
+    (folder / name).write_bytes(b"no graph")
+    write_record(folder, record)
+    with pytest.raises(ModelError, match=f"{name}: OpenVINO cannot compile"):
+        Predictor(folder, precision=precision)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"classes": ("a", "b", "c")}, r"its logits are \[\?,10\], by model.json \[\?,3\]"),
+        ({"classes": tuple("abcdefghijk")}, r"its logits are \[\?,10\], by model.json \[\?,11\]"),
+        ({"height": 27}, r"its images are \[\?,28,28\], by model.json \[\?,27,28\]"),
+        ({"channels": 3}, r"its images are \[\?,28,28\], by model.json \[\?,28,28,3\]"),
+    ],
+)
+@pytest.mark.parametrize(("name", "precision"), [(model_folder.ONNX, "fp32"), (model_folder.INT8, "int8")])
+def test_a_record_of_another_network_is_refused(
+    tmp_path: Path, change: dict[str, object], problem: str, name: str, precision: str
+) -> None:
+    folder = shutil.copytree(store.BUNDLED_FOLDER, tmp_path / "model")
+    write_record(folder, read_record(folder).model_copy(update=change))
+    with pytest.raises(ModelError, match=f"{name}: {problem}; the model is damaged"):
+        Predictor(folder, precision=precision)

@@ -1,0 +1,125 @@
+"""deploy/kubernetes: valid by Kubernetes' own schemas, and its parts fit together. No cluster is asked."""
+
+import copy
+import shutil
+import subprocess
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from support.paths import ROOT
+
+from fashion_mnist.training.config import ServeConfig
+
+FOLDER = ROOT / "deploy" / "kubernetes"
+VERSIONS = ("1.30", "1.33", "1.37")
+"""The oldest that knows the preStop sleep, and newer ones."""
+
+
+def load(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))
+    return content
+
+
+KUSTOMIZATION = load("kustomization.yaml")
+MANIFESTS = {name: load(name) for name in KUSTOMIZATION["resources"]}
+DEPLOYMENT = MANIFESTS["deployment.yaml"]["spec"]
+POD = DEPLOYMENT["template"]["spec"]
+(CONTAINER,) = POD["containers"]
+LABELS = DEPLOYMENT["template"]["metadata"]["labels"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_each_manifest_is_valid(name: str, version: str) -> None:
+    checked = kubernetes_validate.validate(MANIFESTS[name], version, strict=True)
+    assert checked == version  # not an older one that happens to be at hand
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "wrong"),
+    [
+        ("deployment.yaml", ("spec", "template", "spec", "containers", 0, "livenessProbes"), {}),
+        ("deployment.yaml", ("spec", "template", "spec", "terminationGracePeriodSeconds"), "long"),
+        ("autoscaler.yaml", ("spec", "maxReplicas"), "many"),
+        ("disruption.yaml", ("spec", "maxUnvailable"), 1),
+        ("network.yaml", ("spec", "ingress"), {}),
+        ("service.yaml", ("spec", "ports", 0, "port"), "http"),
+    ],
+)
+def test_a_wrong_manifest_is_refused(name: str, path: tuple[Any, ...], wrong: object) -> None:
+    broken = copy.deepcopy(MANIFESTS[name])
+    place: Any = broken
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = wrong
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
+
+
+def test_the_kustomization_lists_every_file_once_and_its_image() -> None:
+    files = {path.name for path in FOLDER.iterdir()} - {"kustomization.yaml"}
+    assert sorted(KUSTOMIZATION["resources"]) == sorted(files)
+    assert [image["name"] for image in KUSTOMIZATION["images"]] == [CONTAINER["image"]]
+    names = [(m["kind"], m["metadata"]["name"]) for m in MANIFESTS.values()]
+    assert len(set(names)) == len(names)
+    assert MANIFESTS["namespace.yaml"]["metadata"]["name"] == KUSTOMIZATION["namespace"]
+
+
+def test_every_selector_selects_the_pods() -> None:
+    selectors = [
+        DEPLOYMENT["selector"]["matchLabels"],
+        MANIFESTS["service.yaml"]["spec"]["selector"],
+        MANIFESTS["disruption.yaml"]["spec"]["selector"]["matchLabels"],
+        MANIFESTS["network.yaml"]["spec"]["podSelector"]["matchLabels"],
+        *[spread["labelSelector"]["matchLabels"] for spread in POD["topologySpreadConstraints"]],
+    ]
+    assert len(selectors) == 6
+    assert all(selector == LABELS for selector in selectors)
+    target = MANIFESTS["autoscaler.yaml"]["spec"]["scaleTargetRef"]
+    assert target["name"] == MANIFESTS["deployment.yaml"]["metadata"]["name"]
+
+
+def test_ports_probes_and_secret_refer_to_what_there_is() -> None:
+    (port,) = CONTAINER["ports"]
+    assert port["containerPort"] == ServeConfig.model_fields["port"].default
+    for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert CONTAINER[kind]["httpGet"]["port"] == port["name"]
+        assert CONTAINER[kind]["httpGet"]["path"] == ("/livez" if kind == "livenessProbe" else "/readyz")
+    assert MANIFESTS["service.yaml"]["spec"]["ports"][0]["targetPort"] == port["name"]
+    assert MANIFESTS["network.yaml"]["spec"]["ingress"][0]["ports"][0]["port"] == port["name"]
+    (secret,) = CONTAINER["envFrom"]
+    assert secret["secretRef"]["name"] == MANIFESTS["secret.yaml"]["metadata"]["name"]
+    annotations = DEPLOYMENT["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(port["containerPort"])
+
+
+def test_the_pod_has_no_more_rights_than_it_needs() -> None:
+    assert POD["automountServiceAccountToken"] is False
+    assert POD["securityContext"]["runAsNonRoot"] is True
+    assert POD["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert CONTAINER["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    (mount,) = CONTAINER["volumeMounts"]
+    assert mount["mountPath"] == "/tmp"  # where the image's BENTOML_HOME is
+    assert MANIFESTS["network.yaml"]["spec"]["egress"] == []
+
+
+def test_a_pod_outlives_its_pre_stop() -> None:
+    assert POD["terminationGracePeriodSeconds"] > 2 * CONTAINER["lifecycle"]["preStop"]["sleep"]["seconds"]
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: kustomize not run")
+def test_kustomize_builds_it() -> None:
+    done = subprocess.run(["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    built = list(yaml.safe_load_all(done.stdout))
+    assert len(built) == len(MANIFESTS)
+    for manifest in built:
+        kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
+        if manifest["kind"] != "Namespace":
+            assert manifest["metadata"]["namespace"] == KUSTOMIZATION["namespace"]

@@ -1,0 +1,93 @@
+"""What the README says is true: its commands run, its answers come, its tables are complete."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from support.paths import ROOT
+from support.servers import Server
+
+from fashion_mnist.errors import HTTP_ERRORS
+from fashion_mnist.serving.protocol.requests import CONTENT_TYPES
+from fashion_mnist.training.config import ServeConfig
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+CURL_AND_ANSWER = [
+    (text.strip(), json.loads(BLOCKS[i + 1][1]))
+    for i, (kind, text) in enumerate(BLOCKS)
+    if kind == "sh" and text.startswith("curl")
+]
+
+
+def run(command: list[str]) -> str:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def approximately(shown: Any) -> Any:
+    """The same value, with numbers as near as processors differ."""
+    if isinstance(shown, dict):
+        return {key: approximately(value) for key, value in shown.items()}
+    if isinstance(shown, list):
+        return [approximately(value) for value in shown]
+    if isinstance(shown, float):
+        return pytest.approx(shown, abs=0.02, rel=0.05)
+    return shown
+
+
+@pytest.mark.parametrize(("command", "shown"), CURL_AND_ANSWER)
+def test_curl_answers_what_is_shown(service: Server, command: str, shown: Any) -> None:
+    command = command.replace("http://localhost:3000", service.url)
+    assert json.loads(run([*shlex.split(command), "-sS"])) == approximately(shown)
+
+
+def test_there_are_three_curl_calls() -> None:
+    assert len(CURL_AND_ANSWER) == 3
+
+
+def test_the_python_example_runs(service: Server) -> None:
+    (example,) = [text for kind, text in BLOCKS if kind == "python"]
+    example = example.replace("http://localhost:3000", service.url)
+    out = run([sys.executable, "-c", example])
+    first, blank_is_known, count = out.splitlines()
+    assert (first, count) == ("Ankle boot", "1000")
+    assert blank_is_known in ("True", "False")
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(".venv/bin/fashion-mnist")])
+def test_the_command_line_examples_run(command: str) -> None:
+    arguments = shlex.split(command)[1:]
+    assert run([sys.executable, "-m", "fashion_mnist.cli", *arguments])
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"make ([a-z-]+)", README))))
+def test_the_make_targets_exist(target: str) -> None:
+    run(["make", "--dry-run", target])
+
+
+def test_the_tables_are_complete() -> None:
+    for code in HTTP_ERRORS:
+        assert f"`{code}`" in README
+    for content_type in CONTENT_TYPES:
+        assert f"`{content_type}`" in README
+    for name, field in ServeConfig.model_fields.items():
+        assert f"`FASHION_MNIST_{name.upper()}`" in README
+        if field.default not in (None, "", False) and name not in (
+            "host",
+            "port",
+            "body_timeout_s",
+        ):
+            row = next(r for r in README.splitlines() if f"FASHION_MNIST_{name.upper()}`" in r)
+            assert str(field.default) in row, row
+
+
+def test_the_layout_names_every_sub_package() -> None:
+    for init in (ROOT / "fashion_mnist").rglob("*/__init__.py"):
+        assert f"{init.parent.name}/`" in README, init

@@ -1,0 +1,100 @@
+"""What the repository promises of itself: sizes, one source of versions, helpful scripts."""
+
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from support.paths import ROOT
+
+import fashion_mnist
+from fashion_mnist.registry import model_folder, store
+
+
+def size(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def test_the_bundled_model_is_small_whole_and_good() -> None:
+    record = model_folder.read_record(store.BUNDLED_FOLDER)
+    assert set(record.checksums) == set(model_folder.READ)
+    assert (store.BUNDLED_FOLDER / "network.onnx").stat().st_size <= 4_000_000
+    assert size(store.BUNDLED_FOLDER) <= 8_000_000
+    assert not (store.BUNDLED_FOLDER / "report").exists()
+    assert record.metrics is not None
+    assert record.metrics["n"] == 10_000
+    assert record.metrics["accuracy"] >= 0.95
+    assert record.command is not None
+    assert record.command in (store.BUNDLED_FOLDER / "README.md").read_text()
+
+
+def test_the_sample_is_small_and_says_its_licence() -> None:
+    assert size(ROOT / "tests" / "samples" / "fashion-mnist-sample") <= 2_000_000
+    assert "MIT licence" in (ROOT / "tests" / "samples" / "README.md").read_text()
+
+
+def test_serving_versions_are_written_once_and_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
+    bento = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
+    assert bento["python"]["requirements_txt"] == "requirements.txt"
+    pins = re.findall(r"^([\w-]+)==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    extras = project["project"]["optional-dependencies"]
+    names = {name for name, _ in pins}
+    assert {"bentoml", "openvino"} <= names
+    assert not names & {"torch", "pandas"}
+    for requirement in [*extras["train"], *extras["dev"]]:
+        assert requirement.split("==")[0] not in names
+    for name, version in pins:
+        assert metadata.version(name) == version
+
+
+def test_the_version_is_written_once() -> None:
+    assert metadata.version("fashion-mnist") == fashion_mnist.__version__
+    assert f'"{fashion_mnist.__version__}"' not in (ROOT / "pyproject.toml").read_text()
+
+
+def test_check_port_names_a_taken_port() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "scripts/check_port.py", "127.0.0.1"]
+        done = subprocess.run([*command, str(port)], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert f"port {port} is taken" in done.stderr
+    done = subprocess.run([*command, "many"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "PORT=many is no port" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("exit 1", "is too old, 3.11 or newer is needed"),
+        ('case "$2" in *sys*) exit 0;; *) exit 1;; esac', "has no venv module"),
+        (None, "is not installed"),
+    ],
+)
+def test_the_environment_script_says_what_is_missing(
+    tmp_path: Path, script: str | None, message: str
+) -> None:
+    python = tmp_path / "python"
+    if script is not None:
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+    done = subprocess.run(
+        ["sh", "scripts/environment.sh", str(tmp_path / "venv"), "."],
+        cwd=ROOT,
+        env={"PYTHON": str(python), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert not (tmp_path / "venv").exists()

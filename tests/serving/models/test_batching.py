@@ -1,0 +1,179 @@
+"""The queue: what waits goes into the model together, and at once."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+
+import pytest
+
+from fashion_mnist.errors import InputError
+from fashion_mnist.serving.models.batching import BatchQueue
+
+SIZES = (8, 4, 2, 1)
+
+
+class Model:
+    """Doubles numbers. batches: what it was given. In a thread, it stays busy until `free` is set."""
+
+    def __init__(self, most: int = 4, *, here: bool = False) -> None:
+        self.batches: list[list[int]] = []
+        self.threads: set[int] = set()
+        self.free = threading.Event()
+        self.blocks = not here
+        sizes = [size for size in SIZES if size <= most]
+        self.queue: BatchQueue[int, int] = BatchQueue(self.run, self.is_brief, sizes, max_wait_s=10)
+        self.here = here
+        self.answer = self.queue.answer
+
+    def is_brief(self, numbers: Sequence[int]) -> bool:
+        if 14 in numbers:
+            raise ZeroDivisionError
+        return self.here
+
+    def run(self, numbers: Sequence[int]) -> list[int]:
+        self.batches.append(list(numbers))
+        self.threads.add(threading.get_ident())
+        if self.blocks:
+            self.free.wait(10)
+        if 13 in numbers:
+            raise ZeroDivisionError
+        if 15 in numbers:
+            return []
+        return [2 * number for number in numbers]
+
+
+def run(test: Coroutine[None, None, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 10))
+
+
+async def wait_for(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_what_has_come_goes_together_at_once_and_what_comes_meanwhile_next() -> None:
+    async def test() -> None:
+        model = Model()
+        tasks = [asyncio.create_task(model.answer(n)) for n in range(3)]
+        await wait_for(lambda: bool(model.batches))
+        assert model.batches == [[0, 1]]  # of a size that the model runs in one call
+        tasks += [asyncio.create_task(model.answer(n)) for n in range(3, 10)]
+        await asyncio.sleep(0)
+        model.free.set()
+        assert await asyncio.gather(*tasks) == [2 * n for n in range(10)]
+        assert model.batches == [[0, 1], [2, 3, 4, 5], [6, 7, 8, 9]]
+        assert threading.get_ident() not in model.threads
+
+    run(test())
+
+
+def test_in_the_event_loop_batches_are_the_same() -> None:
+    async def test() -> None:
+        model = Model(here=True)
+        tasks = [asyncio.create_task(model.answer(n)) for n in range(7)]
+        assert await asyncio.gather(*tasks) == [2 * n for n in range(7)]
+        assert model.batches == [[0, 1, 2, 3], [4, 5], [6]]
+        assert await model.answer(21) == 42
+        assert model.threads == {threading.get_ident()}
+
+    run(test())
+
+
+def test_while_requests_come_the_event_loop_reads_on() -> None:
+    async def test() -> None:
+        model = Model(here=True, most=8)
+        tasks = []
+        for number in range(4):  # each in a turn of its own, before the model has started
+            tasks.append(asyncio.create_task(model.answer(number)))
+            await asyncio.sleep(0)
+        assert await asyncio.gather(*tasks) == [0, 2, 4, 6]
+        assert model.batches == [[0, 1, 2, 3]]
+
+    run(test())
+
+
+@pytest.mark.parametrize("here", [False, True])
+@pytest.mark.parametrize(
+    ("bad", "error"), [(13, ZeroDivisionError), (14, ZeroDivisionError), (15, RuntimeError)]
+)
+def test_a_failure_reaches_its_batch_and_no_other(here: bool, bad: int, error: type) -> None:
+    async def test() -> None:
+        model = Model(here=here)
+        model.free.set()
+        tasks = [asyncio.create_task(model.answer(n)) for n in (0, bad, 1, 2, 3, 4)]
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(r) for r in results] == [*[error] * 4, int, int]
+        assert await model.answer(21) == 42
+
+    run(test())
+
+
+def test_who_waits_too_long_is_refused() -> None:
+    async def test() -> None:
+        model = Model()
+        first = asyncio.create_task(model.answer(1))
+        await wait_for(lambda: bool(model.batches))
+        model.queue.max_wait_s = 0
+        late = asyncio.create_task(model.answer(2))
+        await asyncio.sleep(0.01)
+        model.free.set()
+        assert await first == 2
+        with pytest.raises(InputError, match="waited longer than 0 s"):
+            await late
+        assert model.batches == [[1]]
+        model.queue.max_wait_s = 10
+        assert await model.answer(3) == 6
+
+    run(test())
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_who_gives_up_leaves_the_others_their_answers(here: bool) -> None:
+    async def test() -> None:
+        model = Model(here=here)
+        tasks = [asyncio.create_task(model.answer(n)) for n in range(4)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        tasks[2].cancel()
+        model.free.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [results[1], results[3]] == [2, 6]
+
+    run(test())
+
+
+class Broken:
+    """A waiter that cannot take its answer."""
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: object, /) -> None:
+        raise ConnectionError
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_who_cannot_take_an_answer_leaves_the_others_theirs(here: bool) -> None:
+    async def test() -> None:
+        model = Model(here=here)
+        model.free.set()
+        model.queue.put(1, Broken())
+        assert await model.answer(2) == 4
+        assert model.batches == [[1, 2]]
+        assert await model.answer(3) == 6
+
+    run(test())
+
+
+def test_batches_here_and_in_a_thread_follow_each_other() -> None:
+    async def test() -> None:
+        model = Model(most=2)
+        model.is_brief = lambda numbers: numbers[0] % 2 == 0  # type: ignore[method-assign]
+        model.queue.is_brief = model.is_brief
+        model.free.set()
+        tasks = [asyncio.create_task(model.answer(n)) for n in (1, 1, 2, 2, 3, 3, 4, 4)]
+        assert await asyncio.gather(*tasks) == [2, 2, 4, 4, 6, 6, 8, 8]
+        assert model.batches == [[1, 1], [2, 2], [3, 3], [4, 4]]
+        assert len(model.threads) == 2
+
+    run(test())

@@ -1,0 +1,165 @@
+"""Bodies to images and predictions to bytes, where HTTP would be too slow a way to look."""
+
+import io
+import json
+import tracemalloc
+from urllib.parse import quote, urlencode
+
+import numpy as np
+import orjson
+import pytest
+from numpy.typing import NDArray
+
+from fashion_mnist.errors import InputError
+from fashion_mnist.inference.predictor import Predictions, Predictor
+from fashion_mnist.serving.protocol import answers, requests
+from fashion_mnist.spec import ModelSpec
+
+LIMITS = requests.Limits(body_bytes=1_000_000, images=100, pixels=1_000_000)
+COLOR = ModelSpec(("a", "b"), 4, 6, 3)
+
+
+def test_flat_integers_take_the_fast_way_and_give_the_same(
+    spec: ModelSpec, test_images: NDArray[np.uint8]
+) -> None:
+    flat = test_images[0].reshape(-1).tolist()
+    body = json.dumps({"pixels": flat}).encode()
+    assert requests._flat_image(flat, body) is not None
+    images, single = requests.read_json(body, spec, LIMITS)
+    assert single
+    assert np.array_equal(images[0], test_images[0])
+
+
+@pytest.mark.parametrize("first", [True, False, None, "1", 1.5, -1, 256, [1]])
+def test_what_is_no_pixel_never_passes_the_fast_way(spec: ModelSpec, first: object) -> None:
+    body = json.dumps({"pixels": [first] + [0] * 783}).encode()
+    with pytest.raises(InputError):
+        requests.read_json(body, spec, LIMITS)
+
+
+def test_colour_images_are_read_flat_shaped_and_batched() -> None:
+    image = np.arange(72, dtype=np.uint8).reshape(4, 6, 3)
+    for values, single in (
+        (image.tolist(), True),
+        (image.reshape(-1).tolist(), True),
+        ([image.tolist()] * 2, False),
+        ([image.reshape(-1).tolist()] * 2, False),
+    ):
+        images, was_single = requests.read_json(orjson.dumps({"pixels": values}), COLOR, LIMITS)
+        assert was_single is single
+        assert np.array_equal(images[-1], image)
+
+
+def test_a_header_that_promises_more_than_the_file_allocates_nothing() -> None:
+    file = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 784)}
+    np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(InputError, match="784000000000000"):
+        requests.read_npy(file.getvalue())
+
+
+def test_probabilities_on_the_wire_sum_to_one_and_keep_their_order(
+    bundled: Predictor, test_images: NDArray[np.uint8]
+) -> None:
+    predictions = bundled.predict(test_images)
+    for answer in answers.to_objects(predictions, bundled.spec.classes):
+        values = list(answer["probabilities"].values())
+        assert sum(values) == pytest.approx(1, abs=1e-7)
+        assert answer["confidence"] == max(values) == values[answer["class_id"]]
+
+
+def test_a_model_without_calibration_answers_null() -> None:
+    predictions = Predictions(np.array([[0.25, 0.75]]), None, None)
+    answer = orjson.loads(
+        answers.write_answer(
+            predictions, requests.Item(np.zeros((1, 4, 6, 3), np.uint8), single=True), COLOR, "m"
+        )
+    )
+    assert answer["in_distribution"] is None
+    assert answer["ood_score"] is None
+    assert answer["prediction"] == "b"
+
+
+@pytest.mark.parametrize("shape", [(-28, -28), (0, 10**23, 28), (1,) * 100 + (784,), (True, 28, 28)])
+def test_impossible_npy_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with pytest.raises(InputError) as raised:
+        requests.read_npy(file.getvalue() + bytes(784))
+    assert raised.value.code == "broken_npy"
+
+
+def test_a_long_npy_header_is_not_parsed(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    def parse(source: object, *args: object, **options: object) -> None:
+        raise AssertionError("numpy parses the header, which takes a second for nonsense")
+
+    monkeypatch.setattr("ast.literal_eval", parse)
+    monkeypatch.setattr("tokenize.generate_tokens", parse)
+    header = b"\\'" * 4_000
+    body = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with pytest.raises(InputError) as raised:
+        requests.read_npy(body)
+    assert raised.value.code == "broken_npy"
+    assert isinstance(raised.value.__cause__, ValueError)
+
+
+def test_many_parameters_are_refused_before_they_are_split(spec: ModelSpec) -> None:
+    with pytest.raises(InputError, match="more than 16 parameters"):
+        requests.read_query("&".join(["top=1"] * 17), spec)
+
+
+@pytest.mark.parametrize(
+    "top", ["٣", "1e1", "", "99999999999999999999", "+1", "0000000019", "1" + "0" * 5000]
+)
+def test_a_top_that_is_no_small_number_is_refused(spec: ModelSpec, top: str) -> None:
+    with pytest.raises(InputError, match="top is"):
+        requests.read_query(f"top={quote(top)}", spec)
+
+
+HOSTILE = {
+    "a form of escapes": (requests.FORM, b"pixels=" + b"%5B" * 1_000_000, "wrong_shape"),
+    "a form of rare escapes": (requests.FORM, b"pixels=" + b"%30" * 1_000_000, "broken_form"),
+    "a form of letters and others": (
+        requests.FORM,
+        b"pixels=" + "é1".encode() * 1_000_000 + b"%30",
+        "broken_form",
+    ),
+    "empty lists": (requests.JSON, b'{"pixels": [' + b"[]," * 1_000_000 + b"[]]}", "too_many_images"),
+    "nested lists": (requests.JSON, b'{"pixels": [' + b"[[[]]]," * 200_000 + b"7]}", "wrong_shape"),
+    "numbers": (requests.JSON, b'{"pixels": [' + b"999," * 1_000_000 + b"7]}", "too_many_images"),
+    "objects": (requests.JSON, b'{"pixels": [' + b'{"a":1},' * 200_000 + b"7]}", "wrong_shape"),
+    "keys": (requests.JSON, b"{%s}" % b",".join(b'"%06d":1' % i for i in range(200_000)), "wrong_shape"),
+}
+
+
+@pytest.mark.parametrize(("kind", "body", "code"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_absurd_numbers_of_things_are_refused_before_they_are_made(
+    spec: ModelSpec, kind: str, body: bytes, code: str
+) -> None:
+    tracemalloc.start()
+    with pytest.raises(InputError) as raised:
+        requests.read_body(kind, body, spec, LIMITS)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert raised.value.code == code
+    assert peak < 4 * len(body)
+
+
+def test_a_batch_beyond_the_limit_is_refused_before_it_is_converted(spec: ModelSpec) -> None:
+    too_many = [["no number"] * 784] * 101
+    with pytest.raises(InputError, match="101 images in one request, at most 100 are accepted"):
+        requests.read_json(orjson.dumps({"pixels": too_many}), spec, LIMITS)
+
+
+def test_as_many_images_as_the_limit_allows_are_read_in_every_form(
+    spec: ModelSpec, test_images: NDArray[np.uint8]
+) -> None:
+    most = requests.Limits(body_bytes=33_554_432, images=10_000, pixels=784)
+    images = np.concatenate([test_images] * 10)
+    for layout in (images, images.reshape(10_000, 784)):
+        body = orjson.dumps({"pixels": layout.tolist()})
+        assert len(body) < most.body_bytes
+        assert np.array_equal(requests.read_json(body, spec, most)[0], images)
+    text = json.dumps(test_images.tolist())
+    for form in (urlencode({"pixels": text}), urlencode({"pixels": text}, quote_via=quote).lower()):
+        assert np.array_equal(requests.read_form(form.encode(), spec, most)[0], test_images)

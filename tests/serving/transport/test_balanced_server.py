@@ -1,0 +1,150 @@
+"""Accepting: workers share the connections evenly, whatever happens to one of them."""
+
+import os
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+import trustme
+from support.servers import Server, StartService
+
+from fashion_mnist.serving.transport.balanced_server import Counts, count_waiting
+
+WORKERS = 3
+
+
+@pytest.fixture(scope="module")
+def crew(start_service: StartService) -> Iterator[Server]:
+    with start_service(FASHION_MNIST_WORKERS=str(WORKERS)) as server:
+        assert wait_for(lambda: all_take_part(server), 60)
+        yield server
+
+
+def all_take_part(server: Server) -> bool:
+    """One that is ready takes connections before the others are."""
+    with connections(server, 2 * WORKERS):
+        time.sleep(0.2)
+        return min(open_connections(server)) > 0
+
+
+def address(server: Server) -> tuple[str, int]:
+    parts = urlsplit(server.url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return parts.hostname, parts.port
+
+
+@contextmanager
+def connections(server: Server, count: int) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(address(server))) for _ in range(count)]
+
+
+def open_connections(server: Server) -> list[int]:
+    """Of each worker."""
+    _, port = address(server)
+    return [
+        sum(c.laddr.port == port and c.status == psutil.CONN_ESTABLISHED for c in worker.net_connections())
+        for worker in server.workers
+    ]
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 10) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_counts_are_shared_and_a_worker_writes_its_own(tmp_path: Path) -> None:
+    first, second = (Counts(tmp_path / "counts", 2, index) for index in (1, 2))
+    first.mine = 5
+    assert (first.mine, second.mine) == (5, 0)
+    assert (first.share(1), second.share(1), first.share(7), second.share(7)) == (0, 1, 1, 6)
+    second.mine = 7
+    assert (first.share(1), first.share(2), first.share(3), first.share(4)) == (1, 2, 3, 3)
+    assert (second.share(1), second.share(2), second.share(3), second.share(4)) == (0, 0, 1, 1)
+    assert Counts(tmp_path / "alone", 1, 1).share(100) == 100
+    assert Counts(tmp_path / "counts", 2, 2).mine == 0  # the one that came after a worker that died
+    assert second.mine == 0
+
+
+def test_those_that_wait_are_counted() -> None:
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        for _ in range(5):
+            stack.enter_context(socket.create_connection(listener.getsockname()))
+        assert count_waiting(listener) == 5
+        stack.enter_context(listener.accept()[0])
+        assert count_waiting(listener) == 4
+    with socket.socket(socket.AF_UNIX) as other:
+        assert count_waiting(other) == 1
+
+
+def test_connections_are_spread_evenly(crew: Server) -> None:
+    assert wait_for(lambda: sum(open_connections(crew)) == 0)
+    with connections(crew, 10 * WORKERS):
+        assert wait_for(lambda: sum(open_connections(crew)) == 10 * WORKERS)
+        assert max(open_connections(crew)) - min(open_connections(crew)) <= 2
+    assert wait_for(lambda: sum(open_connections(crew)) == 0)
+    with connections(crew, WORKERS):  # the counts came down again
+        assert wait_for(lambda: sum(open_connections(crew)) == WORKERS)
+        assert max(open_connections(crew)) <= 2
+
+
+def test_a_worker_that_dies_holds_nobody_up(crew: Server) -> None:
+    before = {worker.pid for worker in crew.workers}
+    with connections(crew, 4 * WORKERS):
+        assert wait_for(lambda: sum(open_connections(crew)) == 4 * WORKERS)
+        victim = crew.workers[0].pid
+        os.kill(victim, signal.SIGKILL)
+        for _ in range(20):  # its count stays behind until it is replaced
+            assert httpx.get(f"{crew.url}/livez").status_code == 200
+    assert wait_for(lambda: len(crew.workers) == WORKERS and {w.pid for w in crew.workers} != before, 60)
+
+
+def test_without_files_for_connections_it_says_so_and_recovers(start_service: StartService) -> None:
+    with start_service(FASHION_MNIST_WORKERS="2") as server:
+        limits = {worker.pid: worker.rlimit(psutil.RLIMIT_NOFILE) for worker in server.workers}
+        for worker in server.workers:
+            used = max(int(file.name) for file in Path(f"/proc/{worker.pid}/fd").iterdir())
+            worker.rlimit(psutil.RLIMIT_NOFILE, (used + 4, limits[worker.pid][1]))
+        with connections(server, 40):
+            assert wait_for(lambda: server.log.count("no connection can be accepted") >= 2)
+            busy = sum(worker.cpu_percent(interval=0.5) for worker in server.workers)
+            assert busy < 50  # it does not try again and again
+        for worker in server.workers:
+            worker.rlimit(psutil.RLIMIT_NOFILE, limits[worker.pid])
+        assert httpx.get(f"{server.url}/livez", timeout=10).status_code == 200
+
+
+def test_tls_works_and_what_is_no_tls_harms_nobody(start_service: StartService, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    certificate.cert_chain_pems[0].write_to_path(chain)
+    certificate.private_key_pem.write_to_path(key)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    options = {"--ssl-certfile": chain, "--ssl-keyfile": key}
+    with start_service(
+        FASHION_MNIST_WORKERS="2",
+        verify=context,
+        arguments=tuple(str(part) for option in options.items() for part in option),
+    ) as server:
+        _, port = address(server)
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://localhost:{port}/livez")
+        for _ in range(4):
+            assert httpx.get(f"https://localhost:{port}/livez", verify=context).status_code == 200
+        assert "Traceback" not in server.log

@@ -1,0 +1,303 @@
+"""Requests outside of ASGI: which they are, and that nobody can tell the difference."""
+
+import asyncio
+import inspect
+import re
+import socket
+from collections.abc import Coroutine
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from support.paths import BOOT
+from support.servers import Server, StartService
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from fashion_mnist.serving.transport.fast_path import MOST_URL_BYTES, DirectProtocol, Exchange
+
+CLOSE = b"Connection: close"
+MOST_BYTES = 8_192
+
+
+async def usual(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers `usual BODY`."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    body = b"usual " + body
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Connection(asyncio.Transport):
+    """One connection to a server, in memory. taken: exchanges whose body is `later`, for `answer`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+        self.taken: list[Exchange] = []
+        config = uvicorn.Config(usual, log_config=None, lifespan="off")
+        config.load()
+        self.state = ServerState()
+        self.protocol = DirectProtocol(
+            config=config,
+            server_state=self.state,
+            app_state={},
+            path=b"/predict",
+            most_bytes=MOST_BYTES,
+            take=self.take,
+        )
+        self.protocol.connection_made(self)
+
+    def take(self, exchange: Exchange) -> bool:
+        """Answers `direct BODY QUERY`; a body `not` the usual way."""
+        if exchange.body == b"not":
+            return False
+        if exchange.body == b"later":
+            self.taken.append(exchange)
+        else:
+            self.answer(exchange)
+        return True
+
+    @staticmethod
+    def answer(exchange: Exchange) -> None:
+        body = b"direct %b %b" % (exchange.body, exchange.query)
+        exchange.respond(200, [(b"content-length", b"%d" % len(body))], body)
+
+    async def send(self, *pieces: bytes) -> list[bytes]:
+        """The bodies that have been answered when all of the pieces are read."""
+        for piece in pieces:
+            self.protocol.data_received(piece)
+            for _ in range(10):
+                await asyncio.sleep(0)
+        return bodies(self.written)
+
+    def write(self, data: Any) -> None:
+        assert not self.closed
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+def bodies(answer: bytes) -> list[bytes]:
+    """Those of the responses that stand one after the other."""
+    found = []
+    while answer:
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        length = int(re.search(rb"content-length: (\d+)", head)[1])  # type: ignore[index]
+        found.append(rest[:length])
+        answer = rest[length:]
+    return found
+
+
+def post(body: bytes, *headers: bytes, line: bytes = b"POST /predict HTTP/1.1") -> bytes:
+    """A request as its bytes."""
+    return b"\r\n".join([line, b"Host: here", b"Content-Length: %d" % len(body), *headers, b"", body])
+
+
+def run(test: Coroutine[None, None, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, 10))
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [
+        (post(b"a", CLOSE), b"direct a "),
+        (post(b"", CLOSE), b"direct  "),
+        (post(b"a", CLOSE, line=b"POST /predict?top=3 HTTP/1.1"), b"direct a top=3"),
+        (post(b"not", CLOSE), b"usual not"),
+        (post(b"a", CLOSE, line=b"POST /predict/ HTTP/1.1"), b"usual a"),
+        (post(b"a", CLOSE, line=b"POST /predictions HTTP/1.1"), b"usual a"),
+        (post(b"a", CLOSE, line=b"POST /%70redict HTTP/1.1"), b"usual a"),
+        (post(b"a", CLOSE, line=b"POST http://here/predict HTTP/1.1"), b"usual a"),
+        (post(b"a", CLOSE, line=b"POST /predict?" + b"a" * MOST_URL_BYTES + b" HTTP/1.1"), b"usual a"),
+        (post(b"a", CLOSE, line=b"PUT /predict HTTP/1.1"), b"usual a"),
+        (post(b"a", line=b"POST /predict HTTP/1.0"), b"usual a"),
+        (post(b"a", CLOSE, b"Upgrade: h2c"), b"direct a "),
+        (post(b"a", b"Connection: close, upgrade", b"Upgrade: h2c"), b"usual "),  # by Uvicorn
+    ],
+)
+def test_only_a_plain_post_to_the_path_is_direct(request_: bytes, answer: bytes) -> None:
+    async def test() -> None:
+        connection = Connection()
+        assert await connection.send(request_) == [answer]
+        assert connection.written.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"\r\nconnection: close\r\n" in connection.written
+        assert connection.closed
+        assert connection.state.total_requests == 1
+
+    run(test())
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_comes_with_its_head_is_direct_and_one_that_does_not_usual(chunked: bool) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
+    whole = head + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n" if chunked else post(b"abc")
+
+    async def test() -> None:
+        start = whole.index(b"\r\n\r\n") + 4
+        for cut in range(1, len(whole)):
+            way = b"direct abc " if cut < start else b"usual abc"
+            assert await Connection().send(whole[:cut], whole[cut:]) == [way], cut
+        every_byte = [whole[at : at + 1] for at in range(len(whole))]
+        assert await Connection().send(*every_byte) == [b"usual abc"]
+
+    run(test())
+
+
+def test_requests_follow_each_other_on_one_connection() -> None:
+    other = post(b"b", line=b"POST /other HTTP/1.1")
+    requests = [post(b"a"), post(b"not"), post(b"later"), other, post(b"c", CLOSE)]
+    answers = [b"direct a ", b"usual not", b"direct later ", b"usual b", b"direct c "]
+
+    async def test() -> None:
+        connection = Connection()
+        for number, request in enumerate(requests, 1):
+            await connection.send(request)
+            for exchange in connection.taken:
+                connection.answer(exchange)
+            connection.taken.clear()
+            assert bodies(connection.written) == answers[:number]
+            assert connection.closed == (number == len(requests))
+
+        pipelined = Connection()  # behind a request that is under way, all of them go the usual way
+        found = await pipelined.send(b"".join(requests))
+        assert found == [b"direct a ", b"usual not", b"usual later", b"usual b", b"usual c"]
+
+    run(test())
+
+
+def test_pipelined_requests_wait_for_a_direct_answer() -> None:
+    async def test() -> None:
+        connection = Connection()
+        assert await connection.send(post(b"later") + post(b"a") + post(b"b", CLOSE)) == []
+        connection.answer(connection.taken[0])
+        await asyncio.sleep(0.01)
+        assert bodies(connection.written) == [b"direct later ", b"usual a", b"usual b"]
+        assert connection.closed
+
+    run(test())
+
+
+def test_a_large_body_is_usual_and_comes_whole() -> None:
+    body = bytes(i % 251 for i in range(100_000))
+
+    async def test() -> None:
+        most = body[:MOST_BYTES]
+        assert await Connection().send(post(most, CLOSE)) == [b"direct " + most + b" "]
+        for length in (MOST_BYTES + 1, len(body)):
+            assert await Connection().send(post(body[:length], CLOSE)) == [b"usual " + body[:length]]
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"POST /predict HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n",),
+        (b"nonsense\r\n\r\n",),
+        (b"POST /predict?" + b"a" * 70_000 + b" HTTP/1.1\r\nContent-Length: 1\r\n\r\n", b"a"),
+    ],
+)
+def test_what_is_no_http_is_refused(pieces: tuple[bytes, ...]) -> None:
+    async def test() -> None:
+        connection = Connection()
+        for piece in pieces:
+            if not connection.closed:
+                connection.protocol.data_received(piece)
+        assert connection.written.startswith(b"HTTP/1.1 400 ")
+        assert connection.closed
+
+    run(test())
+
+
+def test_who_leaves_before_the_answer_is_written_nothing() -> None:
+    async def test() -> None:
+        connection = Connection()
+        await connection.send(post(b"later"))
+        connection.protocol.connection_lost(None)
+        assert connection.closed
+        connection.answer(connection.taken[0])
+        assert connection.written == b""
+
+    run(test())
+
+
+def test_a_stopping_server_answers_what_has_come_and_closes() -> None:
+    async def test() -> None:
+        waiting, idle = Connection(), Connection()
+        await waiting.send(post(b"later"))
+        for connection in (waiting, idle):
+            connection.protocol.shutdown()
+        assert (waiting.closed, idle.closed) == (False, True)
+        waiting.answer(waiting.taken[0])
+        assert b"\r\nconnection: close\r\n" in waiting.written
+        assert waiting.closed
+
+    run(test())
+
+
+def test_the_hooks_have_the_form_that_they_were_read_in() -> None:
+    protocol, cycle = (inspect.getsource(item) for item in (HttpToolsProtocol, RequestResponseCycle))
+    used = set(re.findall(r"self\.cycle\.(\w+)", protocol))
+    assert used == {"response_complete", "disconnected", "message_event", "body", "more_body", "keep_alive"}
+    # an exchange has those that are not of a request that is still coming
+    for name in used - {"body", "more_body"}:
+        assert hasattr(Exchange, name) or f"self.{name}" in inspect.getsource(Exchange.__init__)
+    for name in ("headers", "url", "root_path", "limit_concurrency", "access_log", "expect_100_continue"):
+        assert f"self.{name} = " in protocol or f"self.{name}: " in protocol
+    assert "self.on_response()" in cycle
+
+
+def talk(server: Server, *pieces: bytes) -> bytes:
+    """All that comes back on one connection, without the date."""
+    port = httpx.URL(server.url).port
+    assert port is not None
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            connection.sendall(piece)
+        answer = b""
+        while chunk := connection.recv(65_536):
+            answer += chunk
+    return re.sub(rb"date: [^\r]*\r\n", b"", answer)
+
+
+BODY = BOOT.read_bytes()
+BOOT_POST = post(BODY, b"Content-Type: image/png", b"X-Request-ID: same", b"Origin: https://a.org", CLOSE)
+
+
+def test_the_service_answers_the_same_both_ways(service: Server, start_service: StartService) -> None:
+    assert "small requests are answered directly, without ASGI" in service.log
+    direct = talk(service, BOOT_POST)
+    assert b'"Ankle boot"' in direct
+    assert b"x-request-id: same" in direct
+    settings = {"FASHION_MNIST_CORS_ORIGINS": "https://a.org", "FASHION_MNIST_ACCESS_LOG": "true"}
+    with start_service(**settings) as other:
+        assert "all requests pass through ASGI, because of " in other.log
+        usual_ = talk(other, BOOT_POST)
+        assert "path=/predict" in other.log
+        model = httpx.get(f"{other.url}/model", headers={"Origin": "https://a.org"})
+        assert model.headers["access-control-allow-origin"] == "https://a.org"
+    assert b"access-control-allow-origin: https://a.org\r\n" in usual_
+    only_cors = rb"(access-control-[a-z-]*|vary): [^\r]*\r\n"
+    assert sorted(re.sub(only_cors, b"", usual_).split(b"\r\n")) == sorted(direct.split(b"\r\n"))

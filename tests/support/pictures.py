@@ -1,0 +1,13 @@
+"""Picture files."""
+
+import io
+from typing import Any
+
+from PIL import Image
+
+
+def encode(picture: Image.Image, form: str = "PNG", **options: Any) -> bytes:
+    """The bytes of a picture file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **options)
+    return buffer.getvalue()

@@ -1,0 +1,179 @@
+"""Training on a few real images: repeatable, learning, and honest about failure."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fashion_mnist.data import sources
+from fashion_mnist.data.sources import Dataset, LabelledImages, Splits
+from fashion_mnist.errors import ConfigError, FashionMnistError
+from fashion_mnist.networks.classifiers import Classifier, build, pixel_statistics
+from fashion_mnist.training.config import TrainConfig
+from fashion_mnist.training.engine.devices import Devices
+from fashion_mnist.training.engine.loop import History, Progress, fit
+from fashion_mnist.training.engine.validation import data_loader, measure
+
+QUICK = TrainConfig(epochs=2, batch_size=16, precision="fp32")
+
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def shrunk(sample: Dataset, limit: int) -> Splits:
+    """`limit` training images of 7 x 7 pixels; the network halves them down to a single one."""
+
+    def shrink(part: LabelledImages) -> LabelledImages:
+        return dataclasses.replace(part, images=np.ascontiguousarray(part.images[:, ::4, ::4]))
+
+    splits = sources.split(sample, seed=0, limit=limit)
+    return Splits(*(shrink(getattr(splits, field.name)) for field in dataclasses.fields(Splits)))
+
+
+@pytest.fixture(scope="module")
+def tiny(sample: Dataset) -> Splits:
+    return shrunk(sample, 100)
+
+
+def new_network(splits: Splits, seed: int = 0) -> Classifier:
+    torch.manual_seed(seed)
+    return build("compact", splits.train.spec, *pixel_statistics(torch.from_numpy(splits.train.images)))
+
+
+def trained(splits: Splits, config: TrainConfig = QUICK) -> tuple[Classifier, History]:
+    network = new_network(splits)
+    return network, fit(network, splits, config)
+
+
+def same(a: Classifier, b: Classifier) -> bool:
+    ours, theirs = a.state_dict(), b.state_dict()
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_seed_gives_the_same_weights_again_and_another_others(tiny: Splits) -> None:
+    first, _ = trained(tiny)
+    assert same(first, trained(tiny)[0])
+    assert not same(first, trained(tiny, QUICK.model_copy(update={"seed": 1}))[0])
+
+
+def test_the_loss_falls_over_the_epochs(sample: Dataset) -> None:
+    splits = shrunk(sample, 400)
+    config = QUICK.model_copy(update={"epochs": 3, "learning_rate": 0.05, "erase": 0, "shift": 0})
+    network, history = trained(splits, config)
+    losses = [epoch.train_loss for epoch in history.epochs]
+    assert losses[0] > losses[1] > losses[2]
+    best = history.epochs[history.best - 1]
+    assert best.choose_accuracy == max(epoch.choose_accuracy for epoch in history.epochs) > 0.5
+    assert measure(network, splits.choose, bf16=False) == (best.choose_loss, best.choose_accuracy)
+
+
+def test_the_history_records_each_epoch(tiny: Splits) -> None:
+    _, history = trained(tiny)
+    assert [epoch.epoch for epoch in history.epochs] == [1, 2]
+    assert history.precision == "fp32"
+    for epoch in history.epochs:
+        assert all(math.isfinite(value) for value in dataclasses.astuple(epoch))
+        assert 0 <= epoch.train_accuracy <= 1
+        assert 0 <= epoch.choose_accuracy <= 1
+        assert epoch.seconds > 0
+    assert history.seconds >= sum(epoch.seconds for epoch in history.epochs) - 1e-6
+    assert history.best in (1, 2)
+    assert history.epochs[1].learning_rate < history.epochs[0].learning_rate <= QUICK.learning_rate
+    assert history.asdict()["epochs"][1]["epoch"] == 2
+
+
+def test_progress_is_told_within_and_after_each_epoch(tiny: Splits) -> None:
+    told: list[Progress] = []
+    fit(new_network(tiny), tiny, QUICK, told.append)
+    assert [(p.epoch, p.step, p.choose_accuracy is None) for p in told] == [
+        (1, 7, True),
+        (1, 7, False),
+        (2, 7, True),
+        (2, 7, False),
+    ]
+    assert told[-1].remaining_s == 0
+
+
+def test_a_loss_that_is_no_number_names_the_flag(tiny: Splits) -> None:
+    with pytest.raises(FashionMnistError, match=r"epoch \d, step \d; lower --learning-rate \(it is 1e\+30\)"):
+        trained(tiny, QUICK.model_copy(update={"learning_rate": 1e30}))
+
+
+@pytest.mark.parametrize("count", [95, 96, 97, 98])
+def test_a_last_batch_of_any_size_works(tiny: Splits, count: int) -> None:
+    splits = dataclasses.replace(tiny, train=tiny.train[np.arange(count)])
+    network, history = trained(splits)
+    assert all(torch.isfinite(weight).all() for weight in network.parameters())
+    seen = count - (count % 16 == 1)  # a single image is left out of its epoch
+    right = history.epochs[-1].train_accuracy * seen
+    assert right == pytest.approx(round(right), abs=1e-9)
+
+
+@pytest.mark.parametrize("count", [2, 16, 32, 64, 80])
+def test_a_training_of_few_steps_works(tiny: Splits, count: int) -> None:
+    splits = dataclasses.replace(tiny, train=tiny.train[np.arange(count)])
+    _, history = trained(splits, QUICK.model_copy(update={"epochs": 1}))
+    assert math.isfinite(history.epochs[0].train_loss)
+
+
+def test_bf16_trains_too(tiny: Splits) -> None:
+    network, history = trained(tiny, QUICK.model_copy(update={"precision": "bf16"}))
+    assert history.precision == "bf16"
+    assert all(weight.dtype == torch.float32 for weight in network.parameters())
+    assert [Devices("bf16").bf16, Devices("fp32").bf16] == [True, False]
+
+
+def test_color_images_are_trained_on(tiny: Splits) -> None:
+    def color(part: LabelledImages) -> LabelledImages:
+        return dataclasses.replace(part, images=np.stack([part.images] * 3, axis=3))
+
+    splits = Splits(*(color(getattr(tiny, field.name)) for field in dataclasses.fields(Splits)))
+    network, _ = trained(splits)
+    assert network.mean.numel() == 3
+
+
+def test_the_network_ends_in_evaluation_mode_and_answers_each_image_alone(tiny: Splits) -> None:
+    network, _ = trained(tiny)
+    assert not any(module.training for module in network.modules())
+    images = torch.from_numpy(tiny.test.images[:20])
+    with torch.inference_mode():
+        together, alone = network(images)[0], torch.cat([network(image[None])[0] for image in images])
+    assert torch.allclose(together, alone, atol=1e-4)
+
+
+def test_measure_counts_every_image(tiny: Splits) -> None:
+    network = new_network(tiny).eval()
+    with torch.inference_mode():
+        logits, _ = network(torch.from_numpy(tiny.test.images))
+    loss, accuracy = measure(network, tiny.test, bf16=False)
+    labels = torch.from_numpy(tiny.test.labels)
+    assert accuracy == pytest.approx((logits.argmax(1) == labels).double().mean().item())
+    assert loss == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
+
+
+def test_the_data_loader_yields_batches_in_order(sample: Dataset) -> None:
+    few = sample.train[np.arange(70)]
+    batches = list(data_loader(few, 32))
+    assert [tuple(images.shape) for images, _ in batches] == [(32, 28, 28), (32, 28, 28), (6, 28, 28)]
+    assert (batches[0][0].dtype, batches[0][1].dtype) == (torch.uint8, torch.int64)
+    assert np.array_equal(torch.cat([images for images, _ in batches]).numpy(), few.images)
+    assert np.array_equal(torch.cat([labels for _, labels in batches]).numpy(), few.labels)
+
+
+def test_the_data_loader_shuffles_by_seed(sample: Dataset) -> None:
+    few = sample.train[np.arange(70)]
+
+    def labels(seed: int) -> Tensor:
+        return torch.cat([batch for _, batch in data_loader(few, 32, shuffle=True, seed=seed)])
+
+    assert torch.equal(labels(1), labels(1))
+    assert not torch.equal(labels(1), labels(2))
+    assert np.array_equal(np.sort(labels(1).numpy()), np.sort(few.labels))
+
+
+def test_an_unknown_network_is_refused_with_the_known_ones(tiny: Splits) -> None:
+    with pytest.raises(ConfigError, match="no network is called 'vast'; there is compact"):
+        build("vast", tiny.train.spec, torch.zeros(1), torch.ones(1))

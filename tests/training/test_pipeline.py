@@ -1,0 +1,164 @@
+"""A training from data to stored model: what it leaves behind is complete and tells its story."""
+
+import json
+from pathlib import Path
+
+import bentoml
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from support.paths import SAMPLE
+
+from fashion_mnist.data.sources import Dataset
+from fashion_mnist.errors import DataError, FashionMnistError
+from fashion_mnist.export import onnx_export
+from fashion_mnist.export.torch_predictor import TorchPredictor, load_network
+from fashion_mnist.inference.predictor import Predictor
+from fashion_mnist.networks import classifiers
+from fashion_mnist.registry import model_folder, store
+from fashion_mnist.spec import ModelSpec
+from fashion_mnist.training.config import TrainConfig
+from fashion_mnist.training.pipeline import Trained, load_dataset, train
+
+
+def test_it_learns(trained: tuple[Trained, Path]) -> None:
+    assert trained[0].report.accuracy > 0.4  # three epochs on 1,800 images; chance is 0.1
+
+
+def test_the_stored_model_is_complete(trained: tuple[Trained, Path]) -> None:
+    model = bentoml.models.get(trained[0].tag)
+    names = {str(p.relative_to(model.path)) for p in Path(model.path).rglob("*") if p.is_file()}
+    assert names >= {
+        "network.onnx",
+        "network.safetensors",
+        "model.json",
+        "example.png",
+        "README.md",
+        "report/metrics.json",
+        "report/history.json",
+        "report/confusion.png",
+        "report/training.png",
+    }
+    assert model.info.labels["network"] == "compact"
+    assert model.info.labels["dataset"].endswith("fashion-mnist-sample")
+    assert model.info.metadata["accuracy"] == trained[0].report.accuracy
+    Image.open(model.path_of("report/confusion.png")).verify()
+
+
+def test_the_folder_written_beside_the_store_has_no_report(trained: tuple[Trained, Path]) -> None:
+    names = {p.name for p in trained[1].iterdir()}
+    in_int8 = {"network.int8.xml", "network.int8.bin"}
+    assert names - in_int8 == {
+        "network.onnx",
+        "network.safetensors",
+        "model.json",
+        "example.png",
+        "README.md",
+    }
+    assert names & in_int8 == (in_int8 if trained[0].record.has_int8 else set())
+
+
+def test_the_report_is_what_the_predictor_answers(trained: tuple[Trained, Path], sample: Dataset) -> None:
+    assert sample.test is not None
+    predicted = Predictor(trained[1]).predict(sample.test.images)
+    accuracy = float((predicted.class_ids == sample.test.labels).mean())
+    record = model_folder.read_record(trained[1])
+    assert record.metrics is not None
+    assert accuracy == trained[0].report.accuracy == record.metrics["accuracy"]
+    report = Path(bentoml.models.get(trained[0].tag).path) / "report" / "metrics.json"
+    assert json.loads(report.read_text())["accuracy"] == accuracy
+
+
+def test_the_record_tells_where_the_model_comes_from(trained: tuple[Trained, Path]) -> None:
+    record = trained[0].record
+    assert record.temperature is not None
+    assert record.ood_threshold is not None
+    assert record.config["epochs"] == 3
+    assert record.data["images"] == {"train": 1800, "choose": 100, "calibrate": 100, "test": 1000}
+    assert len(record.data["fingerprints"]["train"]) == 64
+    assert record.versions["torch"].startswith("2.")
+    card = (trained[1] / "README.md").read_text()
+    assert f"{trained[0].report.accuracy:.2%}" in card
+    assert "`tests`" in card  # the command
+    log = card[card.index("epoch    loss") :].splitlines()
+    assert [line.split()[0] for line in log[1:4]] == ["1", "2", "3"]
+
+
+def test_the_graph_has_the_promised_inputs_and_outputs(trained: tuple[Trained, Path]) -> None:
+    graph = onnx.load(trained[1] / "network.onnx").graph
+    assert [i.name for i in graph.input] == ["images"]
+    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [o.name for o in graph.output] == ["logits", "features"]
+    assert graph.input[0].type.tensor_type.shape.dim[0].dim_param  # any number of images
+
+
+def test_the_graph_carries_nothing_of_the_machine_it_was_made_on(
+    trained: tuple[Trained, Path],
+) -> None:
+    content = (trained[1] / "network.onnx").read_bytes()
+    assert b".py" not in content
+    assert b"site-packages" not in content
+
+
+def test_parity_fails_when_the_graph_is_another_networks(
+    trained: tuple[Trained, Path], test_images: NDArray[np.uint8]
+) -> None:
+    record = model_folder.read_record(trained[1])
+    network = load_network(record, trained[1])
+    assert onnx_export.check_parity(network, trained[1], test_images[:64]) < 0.05
+    other = load_network(model_folder.read_record(store.BUNDLED_FOLDER), store.BUNDLED_FOLDER)
+    with pytest.raises(FashionMnistError, match="differs from the trained one"):
+        onnx_export.check_parity(other, trained[1], test_images[:64])
+
+
+def test_torch_and_openvino_agree_on_a_fresh_model(
+    trained: tuple[Trained, Path], test_images: NDArray[np.uint8]
+) -> None:
+    reference = TorchPredictor(trained[1]).predict(test_images[:200])
+    served = Predictor(trained[1], precision="fp32").predict(test_images[:200])
+    assert np.abs(reference.probabilities - served.probabilities).max() < 0.01
+
+
+def test_colour_folders_of_any_classes_train_and_answer(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, channel in (("red", 0), ("green", 1), ("blue", 2)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for index in range(40):
+            image = rng.integers(0, 60, (20, 20, 3), np.uint8)
+            image[..., channel] += 190
+            Image.fromarray(image).save(tmp_path / "pictures" / name / f"{index}.png")
+    config = TrainConfig(
+        data=str(tmp_path / "pictures"), color=True, input_size=16, epochs=4, batch_size=16,
+        output=tmp_path / "model", checkpoint=tmp_path / "checkpoint.pt",
+    )  # fmt: skip
+    trained = train(config)
+    assert trained.record.classes == ("blue", "green", "red")
+    assert trained.record.spec.shape == (16, 16, 3)
+    predictor = Predictor(tmp_path / "model")
+    red = np.zeros((1, 16, 16, 3), np.uint8)
+    red[..., 0] = 200
+    assert predictor.spec.classes[predictor.predict(red).class_ids[0]] == "red"
+
+
+def test_an_unknown_network_is_refused_before_training() -> None:
+    with pytest.raises(FashionMnistError, match="no network is called 'vast'"):
+        train(TrainConfig(data=str(SAMPLE), network="vast", epochs=1000))
+
+
+def test_test_data_takes_the_place_of_the_sources_own(tmp_path: Path) -> None:
+    config = TrainConfig(data=str(SAMPLE), test_data=str(SAMPLE))
+    dataset = load_dataset(config)
+    assert dataset.test is not None
+    assert len(dataset.test) == 2000
+    with pytest.raises(DataError, match="no such file"):
+        load_dataset(TrainConfig(data=str(SAMPLE), test_data=str(tmp_path / "none")))
+
+
+def test_the_networks_are_listed_when_one_is_unknown() -> None:
+    with pytest.raises(
+        FashionMnistError, match=r"compact, wide, vgg16, resnet18, mobilenet_v3_small, efficientnet_lite0$"
+    ):
+        classifiers.build("vast", ModelSpec(("a", "b"), 8, 8, 1), torch.zeros(1), torch.ones(1))

@@ -1,0 +1,162 @@
+"""A training that is stopped loses nothing: killed, interrupted, out of disk."""
+
+import functools
+import json
+import logging.handlers
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from support.paths import ROOT, SAMPLE
+
+from fashion_mnist.data import sources
+from fashion_mnist.data.sources import Splits
+from fashion_mnist.errors import ConfigError
+from fashion_mnist.networks import classifiers
+from fashion_mnist.training.config import TrainConfig
+from fashion_mnist.training.engine import loop, state
+from fashion_mnist.training.engine.loop import History, Progress
+
+
+@pytest.fixture(scope="module")
+def splits() -> Splits:
+    return sources.split(sources.load(str(SAMPLE)), seed=0, limit=300)
+
+
+def fit(
+    splits: Splits, config: TrainConfig, on_progress: object = None
+) -> tuple[dict[str, torch.Tensor], History]:
+    torch.manual_seed(config.seed)
+    statistics = classifiers.pixel_statistics(torch.from_numpy(splits.train.images))
+    network = classifiers.build("compact", splits.train.spec, *statistics)
+    callback = on_progress if callable(on_progress) else (lambda _: None)
+    history = loop.fit(network, splits, config, callback, config.checkpoint)
+    return network.state_dict(), history
+
+
+def start_training(folder: Path, *flags: str) -> subprocess.Popen[str]:
+    """train.py on a part of the sample, which takes seconds an epoch; state in `folder`."""
+    return subprocess.Popen(
+        [sys.executable, "train.py", "--data", str(SAMPLE), "--limit", "300", "--epochs", "4",
+         "--batch-size", "16", "--checkpoint", str(folder / "checkpoint.pt"),
+         "--output", str(folder / "model"), *flags],
+        cwd=ROOT,
+        env={**os.environ, "BENTOML_HOME": str(folder / "home")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # whoever is started in the background ignores it, and so do all that it starts
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+
+def wait_for(process: subprocess.Popen[str], start: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(start):
+            return
+    raise AssertionError(f"the training ended before {start!r}")
+
+
+def metrics(folder: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / "model" / "model.json").read_text())["metrics"]
+    return found
+
+
+@pytest.mark.slow
+def test_killed_in_an_epoch_and_resumed_it_ends_with_the_same_metrics(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    out, _ = start_training(whole).communicate(timeout=120)
+    assert "saved fashion_mnist:" in out
+
+    killed = tmp_path / "killed"
+    process = start_training(killed)
+    wait_for(process, "epoch 2/4")
+    process.kill()  # in epoch 3
+    process.communicate(timeout=60)
+    assert not (killed / "model" / "model.json").exists()
+    out, _ = start_training(killed, "--resume").communicate(timeout=120)
+    assert "going on after epoch " in out
+    assert metrics(killed) == metrics(whole)
+    assert not (killed / "checkpoint.pt").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_the_best_so_far(tmp_path: Path) -> None:
+    process = start_training(tmp_path, "--epochs", "500")
+    wait_for(process, "epoch 1/500")
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "interrupted; keeping the best of" in out
+    assert "saved fashion_mnist:" in out
+    record = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert record["training"]["ended"] == "interrupted"
+
+
+def test_stopped_after_any_epoch_the_weights_end_equal(splits: Splits, tmp_path: Path) -> None:
+    config = TrainConfig(epochs=3, batch_size=64, checkpoint=tmp_path / "a.pt")
+    expected, _ = fit(splits, config)
+
+    class StopError(Exception):
+        pass
+
+    def stop_in_epoch_2(progress: Progress) -> None:
+        if progress.epoch == 2 and progress.choose_accuracy is None:
+            raise StopError
+
+    stopped = config.model_copy(update={"checkpoint": tmp_path / "b.pt"})
+    with pytest.raises(StopError):
+        fit(splits, stopped, stop_in_epoch_2)
+    found, history = fit(splits, stopped.model_copy(update={"resume": True}))
+    assert len(history.epochs) == 3
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_another_configuration_or_a_damaged_file_is_not_resumed(splits: Splits, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    fit(splits, TrainConfig(epochs=1, checkpoint=path))
+    with pytest.raises(ConfigError, match=r"is of a training with learning_rate 0\.1, this one has 0\.2"):
+        fit(splits, TrainConfig(epochs=1, learning_rate=0.2, checkpoint=path, resume=True))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match="not a checkpoint"):
+        fit(splits, TrainConfig(epochs=1, checkpoint=path, resume=True))
+
+
+def test_resuming_nothing_starts_from_the_beginning(splits: Splits, tmp_path: Path) -> None:
+    _, history = fit(splits, TrainConfig(epochs=1, checkpoint=tmp_path / "none.pt", resume=True))
+    assert len(history.epochs) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
+def test_a_full_disk_costs_the_checkpoint_and_not_the_training(splits: Splits, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    config = TrainConfig(epochs=1, checkpoint=checkpoint)
+    fit(splits, config)
+    before = checkpoint.read_bytes()
+    (tmp_path / "checkpoint.pt.part").symlink_to("/dev/full")
+    told = logging.handlers.BufferingHandler(10)
+    state.logger.addHandler(told)
+    try:
+        _, history = fit(splits, config)
+    finally:
+        state.logger.removeHandler(told)
+    assert len(history.epochs) == 1
+    assert "no checkpoint of epoch 1" in told.buffer[0].getMessage()
+    assert checkpoint.read_bytes() == before
+
+
+def test_patience_ends_a_training_that_no_longer_improves(splits: Splits, tmp_path: Path) -> None:
+    config = TrainConfig(epochs=30, learning_rate=1e-9, patience=2, checkpoint=tmp_path / "c.pt")
+    _, history = fit(splits, config)
+    assert history.ended == "early"
+    assert len(history.epochs) < 30
+    accuracies = [record.choose_accuracy for record in history.epochs]
+    assert accuracies[history.best - 1] == max(accuracies)
+    assert max(accuracies[-2:]) <= max(accuracies[:-2])
+    _, again = fit(splits, config.model_copy(update={"resume": True}))
+    assert again.epochs == history.epochs  # what ended early stays ended
