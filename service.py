@@ -15,13 +15,13 @@ from fashion_mnist.errors import FashionMnistError
 from fashion_mnist.registry import model_folder, store
 from fashion_mnist.serving import container
 from fashion_mnist.serving.bento import HttpService, PredictInput, PredictOutput
-from fashion_mnist.training.config import read_serve_config
+from fashion_mnist.serving.config import read_serve_config
 
 if TYPE_CHECKING:  # only the workers need what these load, see http_service.py
     import numpy as np
     from numpy.typing import NDArray
 
-    from fashion_mnist.inference.predictor import Predictions
+    from fashion_mnist.inference.predictions import Predictions
 
 logger = logging.getLogger("bentoml.service")
 

@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             config = read_train_config(arguments)
             try:
+                from fashion_mnist.evaluation.tables import metrics_table
                 from fashion_mnist.training.pipeline import train
                 from fashion_mnist.training.progress import TrainingBar
             except ModuleNotFoundError as error:
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print("train.py: interrupted; --resume goes on after the last whole epoch", file=sys.stderr)
             sys.exit(130)
         title = f"{trained.record.network} on the test images of {config.data}"
-        console.print(trained.report.table(title))
+        console.print(metrics_table(trained.metrics, title))
         console.print(f"saved {trained.tag}; serve it with: make serve, or bentoml serve", highlight=False)
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fashion_mnist.data.sources import LabelledImages
+from fashion_mnist.data.dataset import LabelledImages
 from fashion_mnist.networks.torchvision_compat import import_torchvision
 
 IMAGES: Final = 10_000

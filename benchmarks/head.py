@@ -1,7 +1,7 @@
 """A new last layer, its features kept, against the backbone run in each epoch: `python -m benchmarks.head`.
 
 Both ways are the same code. Ten trainings of one epoch run the backbone ten times, one of ten epochs once;
-choosing images are run and counted in both. Without pretrained weights unless they are asked for: the time
+validation images are run and counted in both. Without pretrained weights unless they are asked for: the time
 does not depend on them. Prints medians, and what they were measured on.
 """
 
@@ -12,12 +12,11 @@ from typing import Final
 
 import torch
 
-from fashion_mnist.data import sources
-from fashion_mnist.data.sources import Splits
+from fashion_mnist.data.splits import Splits, split_dataset
 from fashion_mnist.errors import FashionMnistError
 from fashion_mnist.networks import classifiers
 from fashion_mnist.registry import provenance
-from fashion_mnist.training import pipeline
+from fashion_mnist.training import pipeline, warm_start
 from fashion_mnist.training.config import TrainConfig
 from fashion_mnist.training.engine import loop
 from fashion_mnist.training.flags import read_train_config
@@ -31,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     defaults = ["--network", "efficientnet_lite0", "--no-pretrained", "--epochs", "10", "--limit", "2000"]
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        config = pipeline.resolve(read_train_config([*defaults, *given, "--train", "head"]))
-        splits = sources.split(pipeline.load_dataset(config), config.seed, config.limit)
+        config = warm_start.resolve(read_train_config([*defaults, *given, "--train", "head"]))
+        splits = split_dataset(pipeline.load_dataset(config), config.seed, config.limit)
         one_epoch = config.model_copy(update={"epochs": 1})
         time_head(splits, one_epoch)  # the first one loads libraries and compiles kernels
         rounds = [
@@ -46,10 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ratios = sorted(each / kept for kept, each in rounds)
     machine = provenance.machine()
     print(
-        f"{config.network}, {config.input_size} px, {len(splits.train):,} images to train and "
-        f"{len(splits.choose):,} to choose, {config.epochs} epochs, seed {config.seed}: features kept "
-        f"{kept_s:.1f} s, backbone in each epoch {each_s:.1f} s, {statistics.median(ratios):.1f} times as "
-        f"long ({ratios[0]:.1f} to {ratios[-1]:.1f} in {ROUNDS} rounds); "
+        f"{config.network}, {config.input_size} px, {len(splits.train):,} images for training and "
+        f"{len(splits.validation):,} for validation, {config.epochs} epochs, seed {config.seed}: "
+        f"features kept {kept_s:.1f} s, backbone in each epoch {each_s:.1f} s, "
+        f"{statistics.median(ratios):.1f} times as long "
+        f"({ratios[0]:.1f} to {ratios[-1]:.1f} in {ROUNDS} rounds); "
         f"{machine['processor']}, {machine['cpus']} processors"
     )
     return 0

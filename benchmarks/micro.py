@@ -18,8 +18,8 @@ from benchmarks.serving.forms import write_json, write_npy, write_png
 from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.registry import provenance
 from fashion_mnist.registry.store import BUNDLED_FOLDER
+from fashion_mnist.serving.config import ServeConfig
 from fashion_mnist.serving.protocol import answers, requests
-from fashion_mnist.training.config import ServeConfig
 
 SECONDS: Final = 0.4
 """Of each measurement."""

@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from benchmarks import classic
-from fashion_mnist.data import sources
+from fashion_mnist.data.splits import split_dataset
 from fashion_mnist.errors import FashionMnistError
 from fashion_mnist.evaluation.report import read_history
 from fashion_mnist.registry import provenance, store
 from fashion_mnist.registry.model_folder import read_record
-from fashion_mnist.training import pipeline
+from fashion_mnist.training import pipeline, warm_start
 from fashion_mnist.training.config import TrainConfig, complete_recipe
 from fashion_mnist.training.flags import read_train_config
 from fashion_mnist.training.progress import TrainingBar
@@ -66,7 +66,7 @@ def read_config(path: Path) -> TrainConfig:
 
 
 def measure_preset(path: Path, console: Console) -> dict[str, Any]:
-    """Time and accuracy of a preset: each epoch on the choosing images, the end on the test images."""
+    """Time and accuracy of a preset: each epoch on the validation images, the end on the test images."""
     config = read_config(path)
     folder = find_trained(config)
     if folder is None:
@@ -85,7 +85,7 @@ def measure_preset(path: Path, console: Console) -> dict[str, Any]:
         "seconds": history["seconds"],
         "epochs": len(history["epochs"]),
         "elapsed_s": list(accumulate(e["seconds"] for e in history["epochs"])),
-        "choose_accuracy": [e["choose_accuracy"] for e in history["epochs"]],
+        "validation_accuracy": [e["validation_accuracy"] for e in history["epochs"]],
         "test_accuracy": record.metrics["accuracy"],
         "n": record.metrics["n"],
         "part": None,
@@ -97,7 +97,7 @@ def find_trained(config: TrainConfig) -> Path | None:
 
     A setting that came after the model has the value that changes nothing.
     """
-    recipe = pipeline.resolve(config).recipe()
+    recipe = warm_start.resolve(config).recipe()
     for model in store.list_models():
         folder = store.choose(model.name).folder
         if read_history(folder) and complete_recipe(read_record(folder).config) == recipe:
@@ -107,7 +107,7 @@ def find_trained(config: TrainConfig) -> Path | None:
 
 def measure_classic(config: TrainConfig, steps: int) -> dict[str, Any]:
     """Time of the classic recipe on the images of `config`, from a part of it."""
-    splits = sources.split(pipeline.load_dataset(config), config.seed)
+    splits = split_dataset(pipeline.load_dataset(config), config.seed)
     run = classic.time_classic(splits.train, steps)
     return {
         "name": "classic",
@@ -117,7 +117,7 @@ def measure_classic(config: TrainConfig, steps: int) -> dict[str, Any]:
         "seconds": run.whole_s,
         "epochs": classic.EPOCHS,
         "elapsed_s": [],
-        "choose_accuracy": [],
+        "validation_accuracy": [],
         "test_accuracy": None,
         "n": None,
         "part": asdict(run),
@@ -175,7 +175,7 @@ def plot(rows: list[dict[str, Any]]) -> Figure:
             )
             continue
         minutes = [s / 60 for s in row["elapsed_s"]]
-        (line,) = axes.plot(minutes, row["choose_accuracy"], label=f"{row['name']}: choosing images")
+        (line,) = axes.plot(minutes, row["validation_accuracy"], label=f"{row['name']}: validation images")
         axes.plot(
             minutes[-1], row["test_accuracy"], "*", markersize=12, color=line.get_color(),
             label=f"{row['name']}: test images, as served",

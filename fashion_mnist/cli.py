@@ -12,7 +12,7 @@ from rich.table import Table
 
 import fashion_mnist
 from fashion_mnist.data import sources
-from fashion_mnist.data.readers.idx import PICTURE_SUFFIXES
+from fashion_mnist.data.readers.class_folders import PICTURE_SUFFIXES
 from fashion_mnist.errors import (
     ConfigError,
     DependencyError,
@@ -22,10 +22,10 @@ from fashion_mnist.errors import (
     one_line,
 )
 from fashion_mnist.imaging import pixels
+from fashion_mnist.inference import predictions
 from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.registry import model_folder, store
-from fashion_mnist.serving.protocol import answers
-from fashion_mnist.training.config import ServeConfig, read_serve_config
+from fashion_mnist.serving.config import ServeConfig, read_serve_config
 
 MODEL_OPTION = click.option(
     "--model", help="tag, folder or `bundled`.  [default: FASHION_MNIST_MODEL, or as the service]"
@@ -67,7 +67,7 @@ def predict(images: tuple[str, ...], as_json: bool, model: str | None) -> None:
             click.echo(f"fashion-mnist: {label}: {error}", err=True)
             failed = error
             continue
-        (answer,) = answers.to_objects(predictor.predict(image[None]), predictor.spec.classes)
+        (answer,) = predictions.to_objects(predictor.predict(image[None]), predictor.spec.classes)
         if as_json:
             click.echo(json.dumps({"image": label, **answer, "model": name}))
             continue
@@ -77,13 +77,14 @@ def predict(images: tuple[str, ...], as_json: bool, model: str | None) -> None:
         sys.exit(failed.exit_code)
 
 
-@main.command()
+@main.command("evaluate")
 @MODEL_OPTION
 @click.option("--data", "source", default=sources.FASHION_MNIST, show_default=True, metavar="SOURCE")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the report to this folder.")
-def evaluate(model: str | None, source: str, output: Path | None) -> None:
+def evaluate_command(model: str | None, source: str, output: Path | None) -> None:
     """Measure a model: on the test images of SOURCE, or on all where it has none."""
-    from fashion_mnist.evaluation import metrics
+    from fashion_mnist.evaluation.metrics import evaluate, predict_all
+    from fashion_mnist.evaluation.tables import metrics_table
 
     if output is not None:  # before the work whose result goes there
         model_folder.check_writable(output)
@@ -98,12 +99,12 @@ def evaluate(model: str | None, source: str, output: Path | None) -> None:
     if images is None:
         images = dataset.train
         click.echo(f"{source} has no test images of its own: measured on all, trained on or not", err=True)
-    probabilities = metrics.predict_all(predictor, images)
-    report = metrics.evaluate(probabilities, images.labels, spec.classes)
-    Console().print(report.table(f"{name} on {source}"))
+    probabilities = predict_all(predictor, images)
+    metrics = evaluate(probabilities, images.labels, spec.classes)
+    Console().print(metrics_table(metrics, f"{name} on {source}"))
     if output is not None:
         history = read_history(predictor.folder)
-        write_report(output, report, predictor.record, images, probabilities, history)
+        write_report(output, metrics, predictor.record, images, probabilities, history)
         click.echo(f"report written to {output / 'index.html'}")
 
 

@@ -32,7 +32,7 @@ from support.paths import SAMPLE  # noqa: E402
 from support.servers import Server, StartService, run_service  # noqa: E402
 
 from fashion_mnist.data import sources  # noqa: E402
-from fashion_mnist.data.sources import Dataset  # noqa: E402
+from fashion_mnist.data.dataset import Dataset  # noqa: E402
 from fashion_mnist.inference.predictor import Predictor  # noqa: E402
 from fashion_mnist.registry import store  # noqa: E402
 from fashion_mnist.spec import ModelSpec  # noqa: E402

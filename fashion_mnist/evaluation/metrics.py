@@ -1,22 +1,20 @@
-"""How good are these predictions? Metrics of probabilities against labels."""
+"""Metrics of predicted probabilities against labels."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.markup import escape
-from rich.table import Table
 
-from fashion_mnist.data.sources import LabelledImages
+from fashion_mnist.data.dataset import LabelledImages
 from fashion_mnist.errors import DataError, DependencyError
 from fashion_mnist.inference.calibration import negative_log_likelihood
 from fashion_mnist.inference.predictor import Predictor
 
 
 @dataclass(frozen=True)
-class ClassReport:
-    """precision, recall, f1: 0..1. support: number of images of the class."""
+class ClassMetrics:
+    """Metrics of one class: precision, recall, f1 in 0..1; support: its number of images."""
 
     precision: float
     recall: float
@@ -26,7 +24,7 @@ class ClassReport:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The images whose confidence lies in one of ten equal parts of 0..1: means, and their number."""
+    """Images whose confidence lies in one of ten equal parts of 0..1: mean confidence, accuracy, count."""
 
     confidence: float
     accuracy: float
@@ -34,10 +32,11 @@ class ReliabilityBin:
 
 
 @dataclass(frozen=True)
-class Report:
-    """n: images. nll: mean negative log likelihood in nats. ece: expected calibration error, 0..1.
+class Metrics:
+    """Metrics of one model on n images.
 
-    confusion: [label][prediction], counts. reliability: the bins that hold images, by confidence.
+    nll: mean negative log likelihood in nats. ece: expected calibration error, 0..1.
+    confusion: counts by [label][prediction]. reliability: the non-empty bins, by confidence.
     """
 
     n: int
@@ -47,33 +46,17 @@ class Report:
     f1: float
     nll: float
     ece: float
-    per_class: dict[str, ClassReport]
+    per_class: dict[str, ClassMetrics]
     confusion: list[list[int]]
     reliability: list[ReliabilityBin]
 
     def asdict(self) -> dict[str, Any]:
-        """The report as plain values, for JSON."""
+        """Return the metrics as plain values, for JSON."""
         return asdict(self)
-
-    def table(self, title: str) -> Table:
-        """The report for a terminal: a row for each class, then the macro averages."""
-        table = Table(title=escape(f"{title}: {self.n:,} images"), min_width=64)
-        table.add_column("class")
-        for name in ("precision", "recall", "F1", "images"):
-            table.add_column(name, justify="right")
-        for name, row in self.per_class.items():
-            table.add_row(escape(name), *_percents(row.precision, row.recall, row.f1), f"{row.support:,}")
-        table.add_section()
-        table.add_row("macro average", *_percents(self.precision, self.recall, self.f1), f"{self.n:,}")
-        table.caption = (
-            f"accuracy {self.accuracy:.2%}, negative log likelihood {self.nll:.4f}, "
-            f"calibration error {self.ece:.2%}"
-        )
-        return table
 
 
 def predict_all(predictor: Predictor, data: LabelledImages) -> NDArray[np.float64]:
-    """Probabilities (N, K) of a predictor for labelled images.
+    """Return the probabilities (N, K) that a predictor gives labelled images.
 
     Raises DataError when the images have another shape or other classes than the model.
     """
@@ -89,8 +72,8 @@ def predict_all(predictor: Predictor, data: LabelledImages) -> NDArray[np.float6
 
 def evaluate(
     probabilities: NDArray[np.floating], labels: NDArray[np.int64], classes: tuple[str, ...]
-) -> Report:
-    """Measure probabilities (N, K) against labels (N,).
+) -> Metrics:
+    """Compare probabilities (N, K) with labels (N,).
 
     A class that is never predicted has precision 0. Averages are over the classes, unweighted (macro).
     """
@@ -105,7 +88,7 @@ def evaluate(
     )
     rows = zip(classes, precision, recall, f1, support, strict=True)
     reliability = reliability_bins(probabilities, labels)
-    return Report(
+    return Metrics(
         n=len(labels),
         accuracy=float((predicted == labels).mean()),
         precision=float(precision.mean()),
@@ -113,7 +96,7 @@ def evaluate(
         f1=float(f1.mean()),
         nll=negative_log_likelihood(probabilities, labels),
         ece=sum(abs(b.accuracy - b.confidence) * b.count for b in reliability) / len(labels),
-        per_class={c: ClassReport(float(p), float(r), float(f), int(n)) for c, p, r, f, n in rows},
+        per_class={c: ClassMetrics(float(p), float(r), float(f), int(n)) for c, p, r, f, n in rows},
         confusion=confusion_matrix(labels, predicted, labels=indices).tolist(),
         reliability=reliability,
     )
@@ -122,7 +105,10 @@ def evaluate(
 def reliability_bins(
     probabilities: NDArray[np.floating], labels: NDArray[np.int64], bins: int = 10
 ) -> list[ReliabilityBin]:
-    """Confidence against accuracy. Guo et al., On Calibration of Modern Neural Networks, 2017."""
+    """Compare confidence with accuracy in equal bins.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, 2017.
+    """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     numbers = np.minimum((confidence * bins).astype(int), bins - 1)
@@ -131,7 +117,3 @@ def reliability_bins(
         for number in range(bins)
         if (rows := numbers == number).any()
     ]
-
-
-def _percents(*shares: float) -> list[str]:
-    return [f"{share:.1%}" for share in shares]

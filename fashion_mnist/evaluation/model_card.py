@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from fashion_mnist.evaluation.metrics import Report
+from fashion_mnist.evaluation.metrics import Metrics
 from fashion_mnist.registry.model_folder import ModelRecord
 from fashion_mnist.spec import FASHION_MNIST_CLASSES
 
 
-def write_card(record: ModelRecord, report: Report, history: dict[str, Any]) -> str:
+def write_card(record: ModelRecord, metrics: Metrics, history: dict[str, Any]) -> str:
     """The card as Markdown, from nothing but the record, the report on the test images and the history.
 
     history: `History.asdict()`.
@@ -19,11 +19,11 @@ def write_card(record: ModelRecord, report: Report, history: dict[str, Any]) -> 
     rows = "\n".join(
         f"| {name.replace('|', '/')} | {row.precision:.1%} | {row.recall:.1%} | {row.f1:.1%} "
         f"| {row.support:,} |"
-        for name, row in report.per_class.items()
+        for name, row in metrics.per_class.items()
     )
     log = "\n".join(
-        "{epoch:5}  {train_loss:6.4f}  {train_accuracy:8.2%}  {choose_loss:11.4f}  {choose_accuracy:8.2%}"
-        "  {learning_rate:6.4f}  {seconds:7.1f}".format(**epoch)
+        "{epoch:5}  {train_loss:6.4f}  {train_accuracy:8.2%}  {validation_loss:10.4f}"
+        "  {validation_accuracy:8.2%}  {learning_rate:6.4f}  {seconds:7.1f}".format(**epoch)
         for epoch in history["epochs"]
     )
     garments = record.classes == FASHION_MNIST_CLASSES
@@ -37,9 +37,9 @@ Classifies pictures of {shape} pixels, uint8, 0 is background, into {len(record.
 
 | | |
 |---|---|
-| accuracy | **{report.accuracy:.2%}** on {report.n:,} test images, looked at once |
-| precision, recall, F1 (macro) | {report.precision:.2%}, {report.recall:.2%}, {report.f1:.2%} |
-| negative log likelihood | {report.nll:.4f} |
+| accuracy | **{metrics.accuracy:.2%}** on {metrics.n:,} test images, looked at once |
+| precision, recall, F1 (macro) | {metrics.precision:.2%}, {metrics.recall:.2%}, {metrics.f1:.2%} |
+| negative log likelihood | {metrics.nll:.4f} |
 | parameters | {record.training["parameters"]:,} |
 | measured | on what the compiled network answers, in {record.training["served_precision"]} |
 
@@ -57,15 +57,15 @@ Classifies pictures of {shape} pixels, uint8, 0 is background, into {len(record.
 {_start_row(record)}{teachers}| machine | {machine} |
 | versions | {versions} |
 | date | {(record.created or "")[:10]} |
-| images | {images["train"]:,} to train, {images["choose"]:,} to choose, \
-{images["calibrate"]:,} to calibrate, {images["test"]:,} to test |
+| images | {images["train"]:,} for training, {images["validation"]:,} for validation, \
+{images["calibration"]:,} for calibration, {images["test"]:,} for testing |
 
 Temperature {record.temperature:.4f} and the out-of-distribution threshold {record.ood_threshold:.4f},
 which refuses 1 % of known images, were fitted to the calibration images, which chose nothing.
 `model.json` holds the whole configuration, the fingerprints of the data and the checksums of the files.
 
 ```
-epoch    loss  accuracy  choose loss  accuracy    rate  seconds
+epoch    loss  accuracy  validation  accuracy    rate  seconds
 {log}
 ```
 

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from fashion_mnist.data.sources import LabelledImages
-from fashion_mnist.evaluation.metrics import Report
+from fashion_mnist.data.dataset import LabelledImages
+from fashion_mnist.evaluation.metrics import Metrics
 from fashion_mnist.registry import model_folder
-from fashion_mnist.registry.model_folder import ModelRecord
+from fashion_mnist.registry.model_folder import ModelRecord, rename_old_keys
 
 METRICS: Final = "metrics.json"
 HISTORY: Final = "history.json"
@@ -28,7 +28,7 @@ CELLS_WITH_TEXT: Final = 40
 
 def write_report(
     folder: Path,
-    report: Report,
+    metrics: Metrics,
     record: ModelRecord,
     data: LabelledImages,
     probabilities: NDArray[np.floating],
@@ -39,8 +39,8 @@ def write_report(
     data, probabilities (N, K): what the report was measured on. history: `History.asdict()`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / METRICS, report.asdict())
-    plots = {"confusion": plot_confusion(report), "reliability": plot_reliability(report)}
+    _write_json(folder / METRICS, metrics.asdict())
+    plots = {"confusion": plot_confusion(metrics), "reliability": plot_reliability(metrics)}
     if history is not None:
         _write_json(folder / HISTORY, history)
         plots["training"] = plot_history(history)
@@ -48,7 +48,7 @@ def write_report(
         figure.savefig(folder / f"{name}.png", dpi=110)
     environment = Environment(loader=PackageLoader("fashion_mnist.evaluation", "."), autoescape=True)
     page = environment.get_template("report.html").render(
-        report=report,
+        metrics=metrics,
         record=record,
         fingerprint=data.fingerprint(),
         history=history,
@@ -61,7 +61,10 @@ def write_report(
 def read_history(model: Path) -> dict[str, Any] | None:
     """The history in a model folder's report, or None: the bundled model has none."""
     path = model / model_folder.REPORT / HISTORY
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    history: dict[str, Any] = rename_old_keys(json.loads(path.read_text(encoding="utf-8")))
+    return history
 
 
 def find_mistakes(data: LabelledImages, probabilities: NDArray[np.floating]) -> list[dict[str, Any]]:
@@ -81,20 +84,20 @@ def find_mistakes(data: LabelledImages, probabilities: NDArray[np.floating]) -> 
     ]
 
 
-def plot_confusion(report: Report) -> Figure:
+def plot_confusion(metrics: Metrics) -> Figure:
     """The confusion matrix: counts, coloured by the share of the row."""
-    counts = np.array(report.confusion)
+    counts = np.array(metrics.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.5 + 0.5 * min(len(counts), CELLS_WITH_TEXT)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true class")
-    names = list(report.per_class)
+    names = list(metrics.per_class)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(f"accuracy {report.accuracy:.2%} on {report.n:,} images")
+    axes.set_title(f"accuracy {metrics.accuracy:.2%} on {metrics.n:,} images")
     for (row, column), count in np.ndenumerate(counts):
         if count and len(counts) <= CELLS_WITH_TEXT:
             shade = "white" if shares[row, column] > 0.5 else "black"
@@ -103,13 +106,13 @@ def plot_confusion(report: Report) -> Figure:
 
 
 def plot_history(history: dict[str, Any]) -> Figure:
-    """Loss and accuracy of each epoch, on the training and on the choosing images."""
+    """Loss and accuracy of each epoch, on the training and validation images."""
     records = history["epochs"]
     epochs = [r["epoch"] for r in records]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     marker = "o" if len(epochs) == 1 else ""
-    for name, label in (("train", "training (augmented)"), ("choose", "choosing (averaged weights)")):
+    for name, label in (("train", "training (augmented)"), ("validation", "validation (averaged weights)")):
         loss.plot(epochs, [r[f"{name}_loss"] for r in records], marker=marker, label=label)
         accuracy.plot(epochs, [r[f"{name}_accuracy"] for r in records], marker=marker)
     loss.set(xlabel="epoch", ylabel="cross-entropy")
@@ -121,18 +124,18 @@ def plot_history(history: dict[str, Any]) -> Figure:
     return figure
 
 
-def plot_reliability(report: Report) -> Figure:
+def plot_reliability(metrics: Metrics) -> Figure:
     """Accuracy against confidence; the area of a point is its share of the images."""
     figure = Figure(figsize=(4.4, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="gray", linestyle=":", label="honest")
-    confidence = [b.confidence for b in report.reliability]
-    accuracy = [b.accuracy for b in report.reliability]
-    areas = [20 + 400 * b.count / report.n for b in report.reliability]
+    confidence = [b.confidence for b in metrics.reliability]
+    accuracy = [b.accuracy for b in metrics.reliability]
+    areas = [20 + 400 * b.count / metrics.n for b in metrics.reliability]
     axes.plot(confidence, accuracy, color="tab:blue", alpha=0.5)
     axes.scatter(confidence, accuracy, s=areas, color="tab:blue", label="images, by confidence")
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03))
-    axes.set_title(f"expected calibration error {report.ece:.2%}")
+    axes.set_title(f"expected calibration error {metrics.ece:.2%}")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left")
     return figure

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fashion_mnist.data.sources import LabelledImages
+from fashion_mnist.data.dataset import LabelledImages
 from fashion_mnist.inference.openvino_runtime import import_openvino
 from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.registry import model_folder
@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 RANGE_IMAGES: Final = 1_500
 """Enough to tell the range of every activation."""
 RANGE_BATCH: Final = 50
-MOST_LOST: Final = 0.001
-"""Of the choosing accuracy, beyond the standard error of the difference, which is the root of the number of
+MAX_LOST: Final = 0.001
+"""Of the validation accuracy, beyond the standard error of the difference, which is the root of the number of
 images on which the two disagree. A network that loses more in int8 is served in bf16 or fp32."""
 
 
-def quantize(folder: Path, images: NDArray[np.uint8], choose: LabelledImages) -> None:
-    """Write network.int8.xml and .bin beside network.onnx, unless too much accuracy is lost on `choose`.
+def quantize(folder: Path, images: NDArray[np.uint8], validation: LabelledImages) -> None:
+    """Write network.int8.xml and .bin beside network.onnx, unless too much accuracy is lost on `validation`.
 
     images: training images, from which the ranges of the activations are taken. By NNCF's post-training
     quantisation: symmetric weights, asymmetric activations, corrected biases. The first convolution stays
@@ -50,15 +50,15 @@ def quantize(folder: Path, images: NDArray[np.uint8], choose: LabelledImages) ->
     openvino.save_model(quantized, folder / model_folder.INT8)
     model_folder.write_record(folder, record)
 
-    right = classify(folder, "fp32", choose)
-    right_int8 = classify(folder, "int8", choose)
+    right = classify(folder, "fp32", validation)
+    right_int8 = classify(folder, "int8", validation)
     logger.info(
-        "choosing accuracy in fp32 %.2f%%, in int8 %.2f%%", 100 * right.mean(), 100 * right_int8.mean()
+        "validation accuracy in fp32 %.2f%%, in int8 %.2f%%", 100 * right.mean(), 100 * right_int8.mean()
     )
     lost = int(right.sum()) - int(right_int8.sum())
     chance = float(np.sqrt((right != right_int8).sum()))
-    if lost > MOST_LOST * len(choose) + chance:
-        logger.warning("int8 loses more than %.1f points; the model goes without", 100 * MOST_LOST)
+    if lost > MAX_LOST * len(validation) + chance:
+        logger.warning("int8 loses more than %.1f points; the model goes without", 100 * MAX_LOST)
         for name in (model_folder.INT8, model_folder.INT8_WEIGHTS):
             (folder / name).unlink()
         model_folder.write_record(folder, record)

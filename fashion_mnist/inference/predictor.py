@@ -1,8 +1,7 @@
 """A stored model as a function: images -> predictions. By OpenVINO, without torch."""
 
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,53 +13,13 @@ from fashion_mnist.errors import ModelError
 from fashion_mnist.inference.calibration import softmax
 from fashion_mnist.inference.ood import energy_score
 from fashion_mnist.inference.openvino_runtime import import_openvino
+from fashion_mnist.inference.predictions import Predictions
 from fashion_mnist.registry import model_folder
 
 CHUNKS: Final = (16, 8, 4, 2, 1)
 """Images in one call of the network. OpenVINO compiles kernels for each batch size that it meets, which
 costs as much as tens of images; with these five, 37 images are 16 + 16 + 4 + 1 and nothing is ever compiled
 late. 64 would be faster by 1 %, and take 9 MB more."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """probabilities: float64 (N, K), rows sum to 1. ood_scores: float64 (N,), higher is stranger.
-
-    in_distribution: bool (N,), score <= threshold. Both None for a model without calibration.
-    """
-
-    probabilities: NDArray[np.float64]
-    ood_scores: NDArray[np.float64] | None
-    in_distribution: NDArray[np.bool_] | None
-
-    @property
-    def class_ids(self) -> NDArray[np.int64]:
-        """Index of the most probable class: int64 (N,)."""
-        ids: NDArray[np.int64] = self.probabilities.argmax(axis=1)
-        return ids
-
-    @classmethod
-    def join(cls, parts: Sequence["Predictions"]) -> "Predictions":
-        """Predictions of one model one after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        scores = [p.ood_scores for p in parts if p.ood_scores is not None]
-        known = [p.in_distribution for p in parts if p.in_distribution is not None]
-        return cls(
-            np.concatenate([p.probabilities for p in parts]),
-            np.concatenate(scores) if scores else None,
-            np.concatenate(known) if known else None,
-        )
-
-    def __len__(self) -> int:
-        return len(self.probabilities)
-
-    def __getitem__(self, rows: slice) -> "Predictions":
-        return Predictions(
-            self.probabilities[rows],
-            None if self.ood_scores is None else self.ood_scores[rows],
-            None if self.in_distribution is None else self.in_distribution[rows],
-        )
 
 
 class Predictor:

@@ -1,6 +1,5 @@
 """Backbones: networks of torchvision and EfficientNet-Lite, and the weights that ImageNet has given them."""
 
-import hashlib
 import importlib
 import logging
 import re
@@ -11,6 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from fashion_mnist.checksums import file_sha256
 from fashion_mnist.errors import ConfigError, DependencyError
 from fashion_mnist.networks.torchvision_compat import import_torchvision
 
@@ -77,7 +77,7 @@ def find_weights(name: str) -> Path:
         if not path.is_file():
             _download(url, path, name)
     digest = DIGEST.search(path.name)
-    if digest and not _sha256(path).startswith(digest[1]):
+    if digest and not file_sha256(path).startswith(digest[1]):
         raise ConfigError(f"{path}: damaged, its SHA-256 does not start with {digest[1]}; {remedy}")
     return path
 
@@ -123,8 +123,3 @@ def _import(package: str) -> Any:
             if package == LITE0_WEIGHTS
             else f"{LITE0} needs {package}: pip install {package.replace('_', '-')}"
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from fashion_mnist.errors import ConfigError
 from fashion_mnist.networks import backbones
+from fashion_mnist.networks.catalog import BACKBONES, COMPACT, WIDE
 from fashion_mnist.spec import ModelSpec
-from fashion_mnist.training.config import BACKBONES, COMPACT, WIDE
 
 
 class Classifier(nn.Module):
@@ -153,16 +153,6 @@ def build(name: str, spec: ModelSpec, mean: Tensor, std: Tensor, input_size: int
         known = ", ".join([*BUILDERS, *BACKBONES])
         raise ConfigError(f"no network is called {name!r}; there is {known}") from None
     return builder(spec, mean, std, input_size)
-
-
-def widen_to_color(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a compact or wide network for gray images as those of one for colour.
-
-    A third of each kernel for each channel: a picture with three equal channels is answered as before.
-    """
-    first = "body.0.weight"  # (O, 1, 3, 3)
-    wide = {first: weights[first].repeat(1, 3, 1, 1) / 3}
-    return weights | wide | {name: weights[name].repeat(1, 3, 1, 1) for name in ("mean", "std")}
 
 
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:

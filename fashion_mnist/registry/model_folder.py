@@ -1,6 +1,5 @@
 """A model's folder: its files, and model.json, the record of everything that a prediction depends on."""
 
-import hashlib
 import json
 import os
 import tempfile
@@ -9,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from fashion_mnist.checksums import file_sha256
 from fashion_mnist.errors import ConfigError, ModelError
 from fashion_mnist.spec import ModelSpec, find_name_problem
 
@@ -23,6 +23,15 @@ CARD: Final = "README.md"
 REPORT: Final = "report"
 READ: Final = (ONNX, INT8, INT8_WEIGHTS, SAFETENSORS, EXAMPLE)
 """What a prediction reads; those in int8 are not in every model."""
+
+
+OLD_KEYS: Final = {
+    "choose": "validation",
+    "calibrate": "calibration",
+    "choose_accuracy": "validation_accuracy",
+    "choose_loss": "validation_loss",
+}
+"""Keys of records, histories and checkpoints that had another name in release 0.1.0."""
 
 
 class ModelRecord(BaseModel):
@@ -54,6 +63,11 @@ class ModelRecord(BaseModel):
     command: str | None = None
     checksums: dict[str, str] = {}
 
+    @field_validator("data", "training", mode="before")
+    @classmethod
+    def _rename_old_keys(cls, content: Any) -> Any:
+        return rename_old_keys(content)
+
     @field_validator("classes")
     @classmethod
     def _check_classes(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -70,6 +84,13 @@ class ModelRecord(BaseModel):
     def spec(self) -> ModelSpec:
         """Classes and image shape."""
         return ModelSpec(self.classes, self.height, self.width, self.channels)
+
+
+def rename_old_keys(content: Any) -> Any:
+    """Return JSON-like content with the keys that release 0.1.0 wrote under today's names."""
+    if isinstance(content, dict):
+        return {OLD_KEYS.get(key, key): rename_old_keys(value) for key, value in content.items()}
+    return [rename_old_keys(value) for value in content] if isinstance(content, list) else content
 
 
 def check_writable(folder: Path) -> None:
@@ -119,14 +140,14 @@ def read_record(folder: Path) -> ModelRecord:
 def write_record(folder: Path, record: ModelRecord) -> ModelRecord:
     """Write model.json with the checksums of the files that a prediction reads; returns what was written."""
     names = [name for name in READ if (folder / name).is_file()]
-    record = record.model_copy(update={"checksums": {n: _sha256(folder / n) for n in names}})
+    record = record.model_copy(update={"checksums": {n: file_sha256(folder / n) for n in names}})
     (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return record
 
 
 def _check(path: Path, expected: str) -> None:
     try:
-        found = _sha256(path)
+        found = file_sha256(path)
     except OSError as error:
         raise ModelError(f"{path}: not readable ({error.strerror}); the model is damaged") from error
     if found != expected:
@@ -134,7 +155,3 @@ def _check(path: Path, expected: str) -> None:
             f"{path}: SHA-256 {found[:12]}…, the record says {expected[:12]}…; the model is damaged, "
             "fetch or train it again"
         )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -39,7 +39,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from fashion_mnist.errors import InputError
-from fashion_mnist.inference.predictor import CHUNKS, Predictions
+from fashion_mnist.inference.predictions import Predictions
+from fashion_mnist.inference.predictor import CHUNKS
+from fashion_mnist.serving.config import ServeConfig
 from fashion_mnist.serving.endpoints import openapi
 from fashion_mnist.serving.endpoints.predict import PATH, QUICK_BYTES, PredictEndpoint, Queue
 from fashion_mnist.serving.models.batching import BatchQueue
@@ -50,7 +52,6 @@ from fashion_mnist.serving.protocol.responses import error_response, internal_er
 from fashion_mnist.serving.transport.balanced_server import BalancedServer, Counts
 from fashion_mnist.serving.transport.edge import Edge
 from fashion_mnist.serving.transport.fast_path import DirectProtocol
-from fashion_mnist.training.config import ServeConfig
 
 logger = logging.getLogger("bentoml.service")
 

@@ -1,21 +1,14 @@
-"""Settings: of a training (flags and YAML keys) and of the service (environment variables)."""
+"""Settings of a training: flags of train.py and YAML keys."""
 
-import socket
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from fashion_mnist.cpu import available_cpus
 from fashion_mnist.errors import ConfigError
+from fashion_mnist.networks.catalog import BACKBONES, COMPACT, WIDE
+from fashion_mnist.registry.model_folder import ModelRecord
 
-MOST_WORKERS: Final = 16
-"""Of those that are started unasked: each takes 200 MB."""
-COMPACT: Final = "compact"
-WIDE: Final = "wide"
-BACKBONES: Final = {"vgg16": 224, "resnet18": 224, "mobilenet_v3_small": 224, "efficientnet_lite0": 224}
-"""Networks with pretrained weights, and the side in pixels of the images that these were learnt on."""
 FOLDER_SIDE_PX: Final = 28
 """To which folders of pictures are brought for a network that takes any size."""
 BACKBONE_RATE: Final = 0.1
@@ -112,27 +105,38 @@ class TrainConfig(BaseModel):
         None, description="write the model folder here too (how the bundled model is made)"
     )
 
-    def resolve(self, network: str = COMPACT, input_size: int | None = None) -> Self:
-        """The same settings with nothing left to decide.
+    def resolve(self, start: ModelRecord | None = None) -> Self:
+        """Return the settings with every `auto` and default decided; input_size None: any size.
 
-        network, input_size: of the model that the training starts from, if there is one. input_size
-        stays None for a network that takes any.
+        start: the record of the model that `from` names; network and input size follow it.
+        Raises ConfigError when settings contradict each other.
         """
-        name = network if self.network == "auto" else self.network
+        name, size = (start.network, start.input_size) if start else (COMPACT, None)
+        if self.network != "auto":
+            name = self.network
         backbone = name in BACKBONES
         pretrained = self.pretrained and backbone and self.from_ is None
         learnt = backbone and (pretrained or self.from_ is not None)
+        optimizer = self.optimizer
+        if optimizer == "auto":
+            optimizer = "muon" if name == COMPACT else "sgd"
+        if optimizer == "muon" and name != COMPACT:
+            raise ConfigError(
+                f"--optimizer muon: gives each kernel a fixed norm, which only the {COMPACT} network is made "
+                f"for, not {name}; use sgd"
+            )
+        if self.train == "head" and not backbone and self.from_ is None:
+            raise ConfigError(
+                f"--train head: {name} has no pretrained weights to put a new last layer on; "
+                "give --from, or one of the networks " + ", ".join(BACKBONES)
+            )
         return self.model_copy(
             update={
                 "network": name,
-                "input_size": self.input_size or input_size or BACKBONES.get(name),
+                "input_size": self.input_size or size or BACKBONES.get(name),
                 "pretrained": pretrained,
                 "backbone_rate": self.backbone_rate or (BACKBONE_RATE if learnt else 1.0),
-                "optimizer": self.optimizer
-                if self.optimizer != "auto"
-                else "muon"
-                if name == COMPACT
-                else "sgd",
+                "optimizer": optimizer,
             }
         )
 
@@ -159,102 +163,3 @@ def complete_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
     if "train" not in recipe and completed["input_size"] == FOLDER_SIDE_PX:
         completed["input_size"] = None
     return completed
-
-
-class ServeConfig(BaseSettings):
-    """The service. Each field is a variable: `batch_size` is FASHION_MNIST_BATCH_SIZE."""
-
-    model_config = SettingsConfigDict(env_prefix="FASHION_MNIST_", frozen=True, extra="ignore")
-
-    model: str | None = Field(
-        None, description="tag, folder or `bundled` (default: latest in the store, else bundled)"
-    )
-    host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - as BentoML
-    port: int = Field(3000, ge=1, le=65535, description="port to listen on")
-    workers: int | None = Field(
-        None,
-        ge=1,
-        le=1024,
-        description="processes, each with its own copy of the model (default: one a processor; the image "
-        "sets 1)",
-    )
-    threads: int | None = Field(
-        None, ge=1, le=1024, description="inference threads a worker (default: its share of the processors)"
-    )
-    precision: Literal["auto", "int8", "bf16", "fp32"] = Field(
-        "auto", description="of inference: auto takes the fastest that model and processor have"
-    )
-    batch_size: int = Field(
-        16,
-        ge=2,
-        le=16,
-        description="requests that one batch may join: 2, 4, 8 or 16; others are rounded down",
-    )
-    max_latency_ms: int = Field(
-        10_000, ge=1, description="a request that has waited longer in the queue is answered 503"
-    )
-    max_in_flight: int = Field(
-        1024, ge=1, description="requests a worker holds at once; more are answered 503"
-    )
-    max_body_bytes: int = Field(33_554_432, ge=1, description="largest body")
-    max_buffered_bytes: int = Field(
-        268_435_456,
-        ge=1,
-        description="bodies over 8 KB that a worker holds at once, together, at least max_body_bytes; more "
-        "are answered 503",
-    )
-    max_images: int = Field(10_000, ge=1, description="images in one request")
-    max_pixels: int = Field(40_000_000, ge=1, le=178_956_970, description="width times height of one picture")
-    body_timeout_s: float = Field(20.0, gt=0, le=3600, description="time for a body to arrive")
-    cors_origins: str = Field(
-        "", description="origins that browsers may call from, with commas between them, or `*`"
-    )
-    access_log: bool = Field(False, description="log each request")
-
-    @field_validator("host")
-    @classmethod
-    def _check_host(cls, host: str) -> str:
-        try:
-            socket.getaddrinfo(host, None)
-        except (OSError, UnicodeError) as error:
-            raise ValueError(f"no address ({error}); give one of this machine, as 127.0.0.1") from error
-        return host
-
-    @property
-    def worker_count(self) -> int:
-        """Processes: as many as asked for, or one a processor."""
-        return self.workers or min(available_cpus(), MOST_WORKERS)
-
-    @property
-    def threads_a_worker(self) -> int:
-        """Inference threads of each worker."""
-        return self.threads or max(1, available_cpus() // self.worker_count)
-
-    def bentoml_settings(self) -> dict[str, Any]:
-        """These settings as keywords of `@bentoml.service`."""
-        origins = [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
-        return {
-            "workers": self.worker_count,
-            "http": {
-                "host": self.host,
-                "port": self.port,
-                "cors": {
-                    "enabled": bool(origins),
-                    "access_control_allow_origins": origins,
-                    "access_control_allow_methods": ["GET", "POST", "OPTIONS"],
-                    "access_control_allow_headers": ["Content-Type", "X-Request-ID"],
-                    "access_control_expose_headers": ["X-Request-ID", "Retry-After"],
-                },
-            },
-            "logging": {"access": {"enabled": self.access_log}},
-        }
-
-
-def read_serve_config() -> ServeConfig:
-    """Read the environment. Raises ConfigError that names the variable."""
-    try:
-        return ServeConfig()
-    except ValidationError as error:
-        problem = error.errors()[0]
-        name = f"FASHION_MNIST_{str(problem['loc'][0]).upper()}"
-        raise ConfigError(f"{name}={str(problem['input'])[:200]}: {problem['msg']}") from error

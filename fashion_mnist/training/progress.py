@@ -40,10 +40,10 @@ class TrainingBar:
         self.bar.stop()
 
     def __call__(self, progress: Progress) -> None:
-        if progress.choose_accuracy is not None:
+        if progress.validation_accuracy is not None:
             self.console.print(
                 f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.4f}  "
-                f"accuracy {progress.accuracy:.2%}  choosing {progress.choose_accuracy:.2%}  "
+                f"accuracy {progress.accuracy:.2%}  validation {progress.validation_accuracy:.2%}  "
                 f"{_duration(progress.remaining_s)} left",
                 highlight=False,
             )

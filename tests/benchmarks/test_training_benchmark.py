@@ -20,7 +20,7 @@ def test_a_preset_is_trained_once_and_then_found(tmp_path: Path, monkeypatch: py
     first = json.loads(Path("out/training.json").read_text())
     (row,) = first["rows"]
     assert row["name"] == "tiny"
-    assert row["epochs"] == len(row["choose_accuracy"]) == 2
+    assert row["epochs"] == len(row["validation_accuracy"]) == 2
     assert 0 < row["elapsed_s"][0] < row["elapsed_s"][1] == pytest.approx(row["seconds"])
     assert row["test_accuracy"] > 0.1
     assert f"| tiny | 2 | 1,228,394 | {row['seconds'] / 60:.1f} |" in Path("out/training.md").read_text()
@@ -49,7 +49,7 @@ def test_a_new_head_is_timed_with_kept_features_and_without(capsys: pytest.Captu
     assert head.main(["--data", str(SAMPLE), *small, "--batch-size", "20"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(
-        "resnet18, 32 px, 40 images to train and 100 to choose, 2 epochs, seed 0: features kept"
+        "resnet18, 32 px, 40 images for training and 100 for validation, 2 epochs, seed 0: features kept"
     )
     assert head.main(["--data", "nowhere"]) == 4
 

@@ -12,11 +12,12 @@ from support.data_files import LABELS, csv_rows, unpacked, write_class_folder, w
 from support.paths import SAMPLE
 
 from fashion_mnist.data import sources
-from fashion_mnist.data.sources import Dataset, LabelledImages, Splits
+from fashion_mnist.data.dataset import Dataset, LabelledImages
+from fashion_mnist.data.splits import Splits, split_dataset
 from fashion_mnist.errors import DataError
 from fashion_mnist.spec import FASHION_MNIST_CLASSES, ModelSpec
 
-PARTS = ("train", "choose", "calibrate", "test")
+PARTS = ("train", "validation", "calibration", "test")
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +108,8 @@ def test_the_folder_data_is_found_first(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(sources.load("fashion-mnist", environment={}).train) == 2000
 
 
-def test_a_twentieth_chooses_and_as_many_calibrate(sample: Dataset) -> None:
-    splits = sources.split(sample, seed=0)
+def test_a_twentieth_validates_and_as_many_calibrate(sample: Dataset) -> None:
+    splits = split_dataset(sample, seed=0)
     assert [len(part) for part in parts(splits)] == [1800, 100, 100, 1000]
     for part in parts(splits):
         assert np.bincount(part.labels).tolist() == [len(part) // 10] * 10
@@ -116,9 +117,9 @@ def test_a_twentieth_chooses_and_as_many_calibrate(sample: Dataset) -> None:
 
 
 def test_the_summary_names_sizes_and_fingerprints(sample: Dataset) -> None:
-    splits = sources.split(sample, seed=0)
+    splits = split_dataset(sample, seed=0)
     summary = splits.summary()
-    assert summary["images"] == {"train": 1800, "choose": 100, "calibrate": 100, "test": 1000}
+    assert summary["images"] == {"train": 1800, "validation": 100, "calibration": 100, "test": 1000}
     assert summary["fingerprints"] == dict(
         zip(PARTS, (part.fingerprint() for part in parts(splits)), strict=True)
     )
@@ -127,7 +128,7 @@ def test_the_summary_names_sizes_and_fingerprints(sample: Dataset) -> None:
 def test_without_test_images_a_tenth_is_held_out_and_all_rows_are_used_once(
     numbered: LabelledImages,
 ) -> None:
-    splits = sources.split(Dataset("numbered", numbered, None), seed=3)
+    splits = split_dataset(Dataset("numbered", numbered, None), seed=3)
     assert [len(part) for part in parts(splits)] == [1620, 90, 90, 200]
     found = np.concatenate([rows(part) for part in parts(splits)])
     assert np.array_equal(np.sort(found), np.arange(2000))
@@ -136,23 +137,23 @@ def test_without_test_images_a_tenth_is_held_out_and_all_rows_are_used_once(
 
 
 def test_splits_are_the_same_for_a_seed_and_differ_for_another(sample: Dataset) -> None:
-    first, again, other = (sources.split(sample, seed).summary()["fingerprints"] for seed in (1, 1, 2))
+    first, again, other = (split_dataset(sample, seed).summary()["fingerprints"] for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
 def test_limit_keeps_so_many_of_the_same_training_images(numbered: LabelledImages) -> None:
     dataset = Dataset("numbered", numbered, None)
-    whole, limited = sources.split(dataset, 0), sources.split(dataset, 0, limit=200)
+    whole, limited = split_dataset(dataset, 0), split_dataset(dataset, 0, limit=200)
     assert np.bincount(limited.train.labels).tolist() == [20] * 10
     assert set(rows(limited.train)) < set(rows(whole.train))
-    assert limited.choose.fingerprint() == whole.choose.fingerprint()
-    assert len(sources.split(dataset, 0, limit=10_000).train) == len(whole.train)
+    assert limited.validation.fingerprint() == whole.validation.fingerprint()
+    assert len(split_dataset(dataset, 0, limit=10_000).train) == len(whole.train)
 
 
 @pytest.mark.parametrize("limit", [95, 105, 123])
 def test_limit_is_kept_where_the_classes_do_not_divide_it(sample: Dataset, limit: int) -> None:
-    train = sources.split(sample, 0, limit).train
+    train = split_dataset(sample, 0, limit).train
     assert len(train) == limit
     assert np.ptp(np.bincount(train.labels)) <= 1
 
@@ -162,14 +163,14 @@ def test_a_class_that_is_too_small_is_named(numbered: LabelledImages, count: int
     dresses = np.flatnonzero(numbered.labels == 3)
     small = numbered[np.setdiff1d(np.arange(len(numbered)), dresses[count:])]
     with pytest.raises(DataError, match=r"class 'Dress': too few images.*at least 4"):
-        sources.split(Dataset("small", small, None), 0)
+        split_dataset(Dataset("small", small, None), 0)
 
 
 @pytest.mark.parametrize("limit", [None, 100])
 def test_four_images_of_a_class_are_enough(numbered: LabelledImages, limit: int | None) -> None:
     dresses = np.flatnonzero(numbered.labels == 3)
     small = numbered[np.setdiff1d(np.arange(len(numbered)), dresses[4:])]
-    splits = sources.split(Dataset("small", small, None), 0, limit)
+    splits = split_dataset(Dataset("small", small, None), 0, limit)
     assert [int((part.labels == 3).sum()) for part in parts(splits)] == [1, 1, 1, 1]
 
 
@@ -177,7 +178,7 @@ def test_other_classes_in_the_test_images_are_refused(sample: Dataset) -> None:
     assert sample.test is not None
     other = dataclasses.replace(sample.test, classes=tuple("abcdefghij"))
     with pytest.raises(DataError, match="the test images have other classes"):
-        sources.split(dataclasses.replace(sample, test=other), 0)
+        split_dataset(dataclasses.replace(sample, test=other), 0)
 
 
 def _change_pixel(it: LabelledImages) -> LabelledImages:

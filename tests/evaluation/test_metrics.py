@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fashion_mnist.data.sources import Dataset, LabelledImages
+from fashion_mnist.data.dataset import Dataset, LabelledImages
 from fashion_mnist.errors import DataError
-from fashion_mnist.evaluation.metrics import Report, evaluate, predict_all
+from fashion_mnist.evaluation.metrics import Metrics, evaluate, predict_all
+from fashion_mnist.evaluation.tables import metrics_table
 from fashion_mnist.inference.predictor import Predictor
 
 CLASSES = ("shirt", "bag", "boot")
@@ -22,19 +23,19 @@ def probabilities(predicted: list[int]) -> NDArray[np.float64]:
 
 
 @pytest.fixture
-def report() -> Report:
+def metrics() -> Metrics:
     """One shirt is taken for a bag, the boot for a shirt; nothing is taken for a boot."""
     return evaluate(probabilities([0, 1, 1, 1, 0]), LABELS, CLASSES)
 
 
-def test_the_confusion_has_labels_in_rows(report: Report) -> None:
-    assert report.confusion == [[1, 1, 0], [0, 2, 0], [1, 0, 0]]
+def test_the_confusion_has_labels_in_rows(metrics: Metrics) -> None:
+    assert metrics.confusion == [[1, 1, 0], [0, 2, 0], [1, 0, 0]]
 
 
-def test_accuracy_and_loss(report: Report) -> None:
-    assert report.n == 5
-    assert report.accuracy == pytest.approx(3 / 5)
-    assert report.nll == pytest.approx(-(3 * np.log(0.6) + 2 * np.log(0.2)) / 5)
+def test_accuracy_and_loss(metrics: Metrics) -> None:
+    assert metrics.n == 5
+    assert metrics.accuracy == pytest.approx(3 / 5)
+    assert metrics.nll == pytest.approx(-(3 * np.log(0.6) + 2 * np.log(0.2)) / 5)
 
 
 @pytest.mark.parametrize(
@@ -46,40 +47,40 @@ def test_accuracy_and_loss(report: Report) -> None:
     ],
 )
 def test_each_class(
-    report: Report, name: str, precision: float, recall: float, f1: float, support: int
+    metrics: Metrics, name: str, precision: float, recall: float, f1: float, support: int
 ) -> None:
-    row = report.per_class[name]
+    row = metrics.per_class[name]
     assert dataclasses.astuple(row) == pytest.approx((precision, recall, f1, support))
 
 
-def test_averages_are_over_the_classes(report: Report) -> None:
-    assert report.precision == pytest.approx((1 / 2 + 2 / 3) / 3)
-    assert report.recall == pytest.approx(1.5 / 3)
-    assert report.f1 == pytest.approx(1.3 / 3)
+def test_averages_are_over_the_classes(metrics: Metrics) -> None:
+    assert metrics.precision == pytest.approx((1 / 2 + 2 / 3) / 3)
+    assert metrics.recall == pytest.approx(1.5 / 3)
+    assert metrics.f1 == pytest.approx(1.3 / 3)
 
 
-def test_calibration_compares_confidence_with_accuracy(report: Report) -> None:
-    assert report.ece == pytest.approx(0)  # 0.6 sure, and right in 3 of 5
-    assert len(report.reliability) == 1
-    assert dataclasses.astuple(report.reliability[0]) == pytest.approx((0.6, 0.6, 5))
+def test_calibration_compares_confidence_with_accuracy(metrics: Metrics) -> None:
+    assert metrics.ece == pytest.approx(0)  # 0.6 sure, and right in 3 of 5
+    assert len(metrics.reliability) == 1
+    assert dataclasses.astuple(metrics.reliability[0]) == pytest.approx((0.6, 0.6, 5))
     unsure = evaluate(probabilities(LABELS.tolist()), LABELS, CLASSES)
     assert unsure.ece == pytest.approx(0.4)
 
 
 def test_perfect_predictions() -> None:
-    report = evaluate(probabilities(LABELS.tolist()), LABELS, CLASSES)
-    assert (report.accuracy, report.precision, report.recall, report.f1) == (1, 1, 1, 1)
+    metrics = evaluate(probabilities(LABELS.tolist()), LABELS, CLASSES)
+    assert (metrics.accuracy, metrics.precision, metrics.recall, metrics.f1) == (1, 1, 1, 1)
 
 
 def test_a_class_without_images_keeps_its_row() -> None:
-    report = evaluate(probabilities([0, 1]), np.array([0, 1]), CLASSES)
-    assert report.per_class["boot"].support == 0
-    assert np.shape(report.confusion) == (3, 3)
+    metrics = evaluate(probabilities([0, 1]), np.array([0, 1]), CLASSES)
+    assert metrics.per_class["boot"].support == 0
+    assert np.shape(metrics.confusion) == (3, 3)
 
 
-def test_the_report_is_json_and_a_table(report: Report) -> None:
-    assert json.loads(json.dumps(report.asdict()))["per_class"]["bag"]["recall"] == 1
-    table = report.table("Test images")
+def test_the_report_is_json_and_a_table(metrics: Metrics) -> None:
+    assert json.loads(json.dumps(metrics.asdict()))["per_class"]["bag"]["recall"] == 1
+    table = metrics_table(metrics, "Test images")
     assert table.title == "Test images: 5 images"
     assert table.row_count == len(CLASSES) + 1
     assert str(table.caption).startswith("accuracy 60.00%")
@@ -100,7 +101,7 @@ def test_another_shape_is_refused(bundled: Predictor, sample: Dataset) -> None:
 def test_the_bundled_model_is_measured_on_real_images(bundled: Predictor, sample: Dataset) -> None:
     assert sample.test is not None
     few: LabelledImages = sample.test[np.arange(100)]
-    report = evaluate(predict_all(bundled, few), few.labels, few.classes)
-    assert report.n == 100
-    assert report.accuracy > 0.8
-    assert np.sum(report.confusion) == 100
+    metrics = evaluate(predict_all(bundled, few), few.labels, few.classes)
+    assert metrics.n == 100
+    assert metrics.accuracy > 0.8
+    assert np.sum(metrics.confusion) == 100

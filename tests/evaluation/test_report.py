@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fashion_mnist.data.sources import LabelledImages
+from fashion_mnist.data.dataset import LabelledImages
 from fashion_mnist.evaluation import metrics, report
 from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.training.pipeline import Trained

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fashion_mnist.data.sources import Dataset, LabelledImages
+from fashion_mnist.data.dataset import Dataset, LabelledImages
 from fashion_mnist.errors import ModelError
 from fashion_mnist.export import quantization
 from fashion_mnist.inference.predictor import Predictor

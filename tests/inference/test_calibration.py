@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fashion_mnist.data.sources import Dataset
+from fashion_mnist.data.dataset import Dataset
 from fashion_mnist.inference.calibration import fit_temperature, negative_log_likelihood, softmax
 from fashion_mnist.inference.predictor import Predictor
 

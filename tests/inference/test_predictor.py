@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fashion_mnist.data.sources import Dataset
+from fashion_mnist.data.dataset import Dataset
 from fashion_mnist.errors import ModelError
 from fashion_mnist.export.torch_predictor import TorchPredictor
 from fashion_mnist.inference.predictor import CHUNKS, Predictor

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fashion_mnist.data.sources import Dataset
+from fashion_mnist.data.dataset import Dataset
 from fashion_mnist.errors import ConfigError
 from fashion_mnist.networks.classifiers import Classifier, build, pixel_statistics
 from fashion_mnist.spec import ModelSpec

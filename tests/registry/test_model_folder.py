@@ -19,8 +19,10 @@ from fashion_mnist.registry.model_folder import (
     ModelRecord,
     check_writable,
     read_record,
+    rename_old_keys,
     write_record,
 )
+from fashion_mnist.registry.store import BUNDLED_FOLDER
 from fashion_mnist.spec import ModelSpec
 
 BARE = ModelRecord(network="compact", classes=("shirt", "bag"), height=28, width=20, channels=3)
@@ -148,3 +150,12 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path: 
     for path in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "link", Path("/proc/a")):
         with pytest.raises(ConfigError, match=f"^{path}: not a folder that can be written to"):
             check_writable(path)
+
+
+def test_keys_of_an_earlier_release_are_read_under_their_names_of_today() -> None:
+    stored = json.loads((BUNDLED_FOLDER / "model.json").read_bytes())
+    assert "choose" in stored["data"]["images"]  # written by release 0.1.0
+    record = ModelRecord.model_validate(stored)
+    assert set(record.data["images"]) == {"train", "validation", "calibration", "test"}
+    assert record.training["validation_accuracy"] == stored["training"]["choose_accuracy"]
+    assert rename_old_keys({"epochs": [{"choose_loss": 1.0}]}) == {"epochs": [{"validation_loss": 1.0}]}

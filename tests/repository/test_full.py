@@ -20,8 +20,8 @@ from support.requests import npy, picture
 from support.servers import Server, StartService
 
 from fashion_mnist.data import sources
+from fashion_mnist.data.dataset import LabelledImages
 from fashion_mnist.data.readers import pixel_csv
-from fashion_mnist.data.sources import LabelledImages
 from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.registry import provenance
 

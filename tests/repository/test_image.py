@@ -23,7 +23,7 @@ from support.servers import StartService, free_port
 pytestmark = pytest.mark.image
 
 IMAGE = "fashion_mnist:image-test"
-MOST_BYTES = 650_000_000
+MAX_BYTES = 650_000_000
 HARDENED = (
     "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
     "--memory", "1g", "--pids-limit", "256",
@@ -118,7 +118,7 @@ def predict(container: Container, content: bytes, content_type: str) -> httpx.Re
 
 
 def test_the_image_is_small_and_has_no_torch_and_no_compiler(image: str, container: Container) -> None:
-    assert int(docker("image", "inspect", "-f", "{{.Size}}", image)) <= MOST_BYTES
+    assert int(docker("image", "inspect", "-f", "{{.Size}}", image)) <= MAX_BYTES
     assert container.run("command -v gcc git curl || true") == ""
     assert (
         container.run("ls /app/.venv/lib/python3.11/site-packages | grep -ixE 'torch|pandas' || true") == ""

@@ -11,27 +11,30 @@ from support.paths import BOOT, ROOT
 from support.servers import StartService
 
 PACKAGE = ROOT / "fashion_mnist"
-GROUND = "errors spec cpu"
+GROUND = "errors spec cpu checksums"
 MAY_IMPORT = {
     "imaging": "",
     "registry": "",
-    "networks": "training.config",
+    "networks.catalog": "",
+    "networks": "networks.catalog",
     "data": "imaging",
     "inference": "registry",
     "evaluation": "data inference registry",
     "export": "data inference networks registry",
-    "training.config": "",
+    "training.config": "networks.catalog registry",
     "training.engine": "data export inference networks registry training.config",
-    "training": "data evaluation export inference networks registry training.config training.engine",
-    "cli": "data evaluation imaging inference registry serving.protocol training.config",
+    "training": "data evaluation export inference networks networks.catalog registry training.config "
+    "training.engine",
+    "cli": "data evaluation imaging inference registry serving.config",
+    "serving.config": "",
     "serving.monitoring": "inference",
     "serving.protocol": "imaging inference serving.monitoring",
     "serving.transport": "serving.protocol",
-    "serving.models": "imaging inference registry serving.monitoring serving.protocol training.config",
-    "serving.endpoints": "imaging inference serving.models serving.monitoring serving.protocol "
-    "serving.transport training.config",
-    "serving": "inference serving.endpoints serving.models serving.monitoring serving.protocol "
-    "serving.transport training.config",
+    "serving.models": "imaging inference registry serving.config serving.monitoring serving.protocol",
+    "serving.endpoints": "imaging inference serving.config serving.models serving.monitoring "
+    "serving.protocol serving.transport",
+    "serving": "inference serving.config serving.endpoints serving.models serving.monitoring "
+    "serving.protocol serving.transport",
 }
 """Sub-package -> those it may import, besides itself and the ground, which imports nothing."""
 TORCH = {"networks", "export", "training", "training.engine"}

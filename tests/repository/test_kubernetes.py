@@ -10,7 +10,7 @@ import pytest
 import yaml
 from support.paths import ROOT
 
-from fashion_mnist.training.config import ServeConfig
+from fashion_mnist.serving.config import ServeConfig
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.30", "1.33", "1.37")

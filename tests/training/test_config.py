@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from fashion_mnist.cpu import available_cpus
 from fashion_mnist.errors import ConfigError
-from fashion_mnist.training.config import ServeConfig, TrainConfig, read_serve_config
+from fashion_mnist.serving.config import ServeConfig, read_serve_config
+from fashion_mnist.training.config import TrainConfig
 
 
 @pytest.mark.parametrize(

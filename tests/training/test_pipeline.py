@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from support.paths import SAMPLE
 
-from fashion_mnist.data.sources import Dataset
+from fashion_mnist.data.dataset import Dataset
 from fashion_mnist.errors import DataError, FashionMnistError
 from fashion_mnist.export import onnx_export
 from fashion_mnist.export.torch_predictor import TorchPredictor, load_network
@@ -25,7 +25,7 @@ from fashion_mnist.training.pipeline import Trained, load_dataset, train
 
 
 def test_it_learns(trained: tuple[Trained, Path]) -> None:
-    assert trained[0].report.accuracy > 0.4  # three epochs on 1,800 images; chance is 0.1
+    assert trained[0].metrics.accuracy > 0.4  # three epochs on 1,800 images; chance is 0.1
 
 
 def test_the_stored_model_is_complete(trained: tuple[Trained, Path]) -> None:
@@ -44,7 +44,7 @@ def test_the_stored_model_is_complete(trained: tuple[Trained, Path]) -> None:
     }
     assert model.info.labels["network"] == "compact"
     assert model.info.labels["dataset"].endswith("fashion-mnist-sample")
-    assert model.info.metadata["accuracy"] == trained[0].report.accuracy
+    assert model.info.metadata["accuracy"] == trained[0].metrics.accuracy
     Image.open(model.path_of("report/confusion.png")).verify()
 
 
@@ -67,7 +67,7 @@ def test_the_report_is_what_the_predictor_answers(trained: tuple[Trained, Path],
     accuracy = float((predicted.class_ids == sample.test.labels).mean())
     record = model_folder.read_record(trained[1])
     assert record.metrics is not None
-    assert accuracy == trained[0].report.accuracy == record.metrics["accuracy"]
+    assert accuracy == trained[0].metrics.accuracy == record.metrics["accuracy"]
     report = Path(bentoml.models.get(trained[0].tag).path) / "report" / "metrics.json"
     assert json.loads(report.read_text())["accuracy"] == accuracy
 
@@ -77,11 +77,11 @@ def test_the_record_tells_where_the_model_comes_from(trained: tuple[Trained, Pat
     assert record.temperature is not None
     assert record.ood_threshold is not None
     assert record.config["epochs"] == 3
-    assert record.data["images"] == {"train": 1800, "choose": 100, "calibrate": 100, "test": 1000}
+    assert record.data["images"] == {"train": 1800, "validation": 100, "calibration": 100, "test": 1000}
     assert len(record.data["fingerprints"]["train"]) == 64
     assert record.versions["torch"].startswith("2.")
     card = (trained[1] / "README.md").read_text()
-    assert f"{trained[0].report.accuracy:.2%}" in card
+    assert f"{trained[0].metrics.accuracy:.2%}" in card
     assert "`tests`" in card  # the command
     log = card[card.index("epoch    loss") :].splitlines()
     assert [line.split()[0] for line in log[1:4]] == ["1", "2", "3"]

@@ -14,17 +14,17 @@ import torch
 from support.paths import ROOT, SAMPLE
 
 from fashion_mnist.data import sources
-from fashion_mnist.data.sources import Splits
+from fashion_mnist.data.splits import Splits, split_dataset
 from fashion_mnist.errors import ConfigError
 from fashion_mnist.networks import classifiers
 from fashion_mnist.training.config import TrainConfig
-from fashion_mnist.training.engine import loop, state
+from fashion_mnist.training.engine import checkpoint_file, loop, state
 from fashion_mnist.training.engine.loop import History, Progress
 
 
 @pytest.fixture(scope="module")
 def splits() -> Splits:
-    return sources.split(sources.load(str(SAMPLE)), seed=0, limit=300)
+    return split_dataset(sources.load(str(SAMPLE)), seed=0, limit=300)
 
 
 def fit(
@@ -34,7 +34,7 @@ def fit(
     statistics = classifiers.pixel_statistics(torch.from_numpy(splits.train.images))
     network = classifiers.build("compact", splits.train.spec, *statistics)
     callback = on_progress if callable(on_progress) else (lambda _: None)
-    history = loop.fit(network, splits, config, callback, config.checkpoint)
+    history = loop.fit(network, splits, config.resolve(), callback, config.checkpoint)
     return network.state_dict(), history
 
 
@@ -80,7 +80,7 @@ def test_killed_in_an_epoch_and_resumed_it_ends_with_the_same_metrics(tmp_path: 
     process.communicate(timeout=60)
     assert not (killed / "model" / "model.json").exists()
     out, _ = start_training(killed, "--resume").communicate(timeout=120)
-    assert "going on after epoch " in out
+    assert "continuing after epoch " in out
     assert metrics(killed) == metrics(whole)
     assert not (killed / "checkpoint.pt").exists()
 
@@ -106,7 +106,7 @@ def test_stopped_after_any_epoch_the_weights_end_equal(splits: Splits, tmp_path:
         pass
 
     def stop_in_epoch_2(progress: Progress) -> None:
-        if progress.epoch == 2 and progress.choose_accuracy is None:
+        if progress.epoch == 2 and progress.validation_accuracy is None:
             raise StopError
 
     stopped = config.model_copy(update={"checkpoint": tmp_path / "b.pt"})
@@ -120,11 +120,26 @@ def test_stopped_after_any_epoch_the_weights_end_equal(splits: Splits, tmp_path:
 def test_another_configuration_or_a_damaged_file_is_not_resumed(splits: Splits, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     fit(splits, TrainConfig(epochs=1, checkpoint=path))
-    with pytest.raises(ConfigError, match=r"is of a training with learning_rate 0\.1, this one has 0\.2"):
+    with pytest.raises(ConfigError, match=r"with learning_rate 0\.1, this one has 0\.2"):
         fit(splits, TrainConfig(epochs=1, learning_rate=0.2, checkpoint=path, resume=True))
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ConfigError, match="not a checkpoint"):
         fit(splits, TrainConfig(epochs=1, checkpoint=path, resume=True))
+
+
+def test_a_checkpoint_of_release_0_1_0_is_resumed(splits: Splits, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    config = TrainConfig(epochs=2, batch_size=64, checkpoint=path)
+    expected, history = fit(splits, config)
+    content = checkpoint_file.read(path)
+    content["identity"]["choose"] = content["identity"].pop("validation")
+    for record in content["records"]:
+        for name in ("loss", "accuracy"):
+            record[f"choose_{name}"] = record.pop(f"validation_{name}")
+    checkpoint_file.write(path, content)
+    found, resumed = fit(splits, config.model_copy(update={"resume": True}))
+    assert resumed.epochs == history.epochs
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_resuming_nothing_starts_from_the_beginning(splits: Splits, tmp_path: Path) -> None:
@@ -146,7 +161,7 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_training(splits: Splits, t
     finally:
         state.logger.removeHandler(told)
     assert len(history.epochs) == 1
-    assert "no checkpoint of epoch 1" in told.buffer[0].getMessage()
+    assert "the checkpoint of epoch 1 cannot be written" in told.buffer[0].getMessage()
     assert checkpoint.read_bytes() == before
 
 
@@ -155,7 +170,7 @@ def test_patience_ends_a_training_that_no_longer_improves(splits: Splits, tmp_pa
     _, history = fit(splits, config)
     assert history.ended == "early"
     assert len(history.epochs) < 30
-    accuracies = [record.choose_accuracy for record in history.epochs]
+    accuracies = [record.validation_accuracy for record in history.epochs]
     assert accuracies[history.best - 1] == max(accuracies)
     assert max(accuracies[-2:]) <= max(accuracies[:-2])
     _, again = fit(splits, config.model_copy(update={"resume": True}))

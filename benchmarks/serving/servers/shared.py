@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 import fashion_mnist
 from fashion_mnist.imaging import pixels
-from fashion_mnist.inference.predictor import Predictions, Predictor
+from fashion_mnist.inference.predictions import Predictions
+from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.spec import ModelSpec
 
 WEIGHTS: Final = Path(fashion_mnist.__file__).parent / "weights"

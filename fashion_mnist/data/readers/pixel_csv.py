@@ -18,7 +18,7 @@ from fashion_mnist.errors import DataError, DependencyError
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_CLASSES: Final = 100_000
+MAX_CLASSES: Final = 100_000
 """A larger label is a mistake in the file."""
 NUMBER: Final = r"[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?"
 UNREADABLE: Final = (OSError, EOFError, zlib.error, UnicodeDecodeError)
@@ -96,7 +96,7 @@ def _checked_values(chunk: "pd.DataFrame") -> NDArray[np.int64] | None:
     values = chunk.to_numpy()
     if values.dtype.kind != "i" or values.min() < 0:
         return None
-    if values[:, 0].max() >= MOST_CLASSES or values[:, 1:].max() > 255:
+    if values[:, 0].max() >= MAX_CLASSES or values[:, 1:].max() > 255:
         return None
     return values
 
@@ -125,7 +125,7 @@ def _row_problem(row: list[str]) -> str | None:
         what = "label" if column == 0 else f"pixel {column}"
         if not re.fullmatch(r"-?[0-9]+", text.strip()):
             return f"{what} is {text[:40]!r}, expected an integer"
-        most = MOST_CLASSES - 1 if column == 0 else 255
+        most = MAX_CLASSES - 1 if column == 0 else 255
         if not 0 <= int(text[:40]) <= most:
             return f"{what} is {text[:40]}, expected 0..{most}"
     return None

@@ -7,10 +7,10 @@ import orjson
 
 import fashion_mnist
 from fashion_mnist.errors import HTTP_ERRORS
-from fashion_mnist.inference.predictor import Predictions
+from fashion_mnist.inference.predictions import Predictions
+from fashion_mnist.serving.config import ServeConfig
 from fashion_mnist.serving.models.served_model import ServedModel
 from fashion_mnist.serving.protocol import requests
-from fashion_mnist.training.config import ServeConfig
 
 REF: Final = "#/components/schemas/"
 

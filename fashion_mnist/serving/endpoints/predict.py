@@ -18,7 +18,8 @@ from starlette.types import Receive, Scope, Send
 from fashion_mnist.cpu import available_cpus
 from fashion_mnist.errors import InputError
 from fashion_mnist.imaging import decoder
-from fashion_mnist.inference.predictor import Predictions
+from fashion_mnist.inference.predictions import Predictions
+from fashion_mnist.serving.config import ServeConfig
 from fashion_mnist.serving.models.batching import BatchQueue
 from fashion_mnist.serving.models.served_model import ServedModel
 from fashion_mnist.serving.monitoring.request_metrics import RequestMetrics
@@ -28,7 +29,6 @@ from fashion_mnist.serving.transport.edge import REQUEST_ID, request_id
 from fashion_mnist.serving.transport.fast_path import Exchange
 from fashion_mnist.serving.transport.request_body import BodyMemory, receive_body
 from fashion_mnist.spec import ModelSpec
-from fashion_mnist.training.config import ServeConfig
 
 logger = logging.getLogger("bentoml.service")
 

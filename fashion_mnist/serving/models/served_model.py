@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from fashion_mnist.errors import ModelError
 from fashion_mnist.imaging import pixels
-from fashion_mnist.inference.predictor import Predictions, Predictor
+from fashion_mnist.inference.predictions import Predictions
+from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.registry import model_folder
 from fashion_mnist.registry.store import ChosenModel
+from fashion_mnist.serving.config import ServeConfig
 from fashion_mnist.serving.monitoring.prediction_metrics import PredictionCounters, error_counters, show_model
 from fashion_mnist.serving.protocol import answers, requests
-from fashion_mnist.training.config import ServeConfig
 
 
 class ServedModel:

@@ -12,7 +12,7 @@ import numpy as np
 from bentoml._internal.configuration.containers import BentoMLContainer
 
 from fashion_mnist.errors import HTTP_ERRORS
-from fashion_mnist.inference.predictor import Predictions
+from fashion_mnist.inference.predictions import Predictions
 
 PREFIX: Final = "fashion_mnist"
 

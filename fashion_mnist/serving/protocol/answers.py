@@ -5,7 +5,7 @@ from typing import Any, Final
 import orjson
 
 from fashion_mnist.errors import InputError
-from fashion_mnist.inference.predictor import Predictions
+from fashion_mnist.inference.predictions import Predictions
 from fashion_mnist.serving.protocol.requests import Item
 from fashion_mnist.spec import ModelSpec
 

@@ -29,14 +29,14 @@ NPY: Final = "application/x-npy"
 CONTENT_TYPES: Final = (JSON, *PICTURE_TYPES, MULTIPART, FORM, NPY)
 
 
-MOST_PARAMETERS: Final = 16
-MOST_NPY_HEADER_BYTES: Final = 256
+MAX_PARAMETERS: Final = 16
+MAX_NPY_HEADER_BYTES: Final = 256
 """numpy.save writes 118. Long nonsense would be parsed for a second."""
 SPARE: Final = 200_000
 """So much too much of values or lists is parsed all the same, so that the error says what is wrong."""
 LIST_ESCAPES: Final = ((b"%2C", b","), (b"%5B", b"["), (b"%5D", b"]"), (b"%20", b"+"))
 """What a form writes for the signs of a JSON list; there can be millions."""
-MOST_ESCAPES: Final = 10_000
+MAX_ESCAPES: Final = 10_000
 """Others in one form: each takes 250 bytes to decode."""
 
 
@@ -67,10 +67,10 @@ def read_query(text: str, spec: ModelSpec) -> int | None:
     Raises InputError: unknown_parameter, bad_parameter (also when it stands twice).
     """
     try:
-        query = parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_PARAMETERS)
+        query = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
     except ValueError as error:
         raise InputError(
-            "unknown_parameter", f"more than {MOST_PARAMETERS} parameters; known is `top`"
+            "unknown_parameter", f"more than {MAX_PARAMETERS} parameters; known is `top`"
         ) from error
     for name, _ in query:
         if name != "top":
@@ -187,10 +187,10 @@ def read_form(body: bytes, spec: ModelSpec, limits: Limits) -> tuple[NDArray[np.
         )
     for escape, sign in LIST_ESCAPES:
         body = body.replace(escape, sign).replace(escape.lower(), sign)
-    if (escapes := body.count(b"%")) > MOST_ESCAPES:
+    if (escapes := body.count(b"%")) > MAX_ESCAPES:
         raise InputError(
             "broken_form",
-            f"the form has {escapes} escapes besides those of lists, at most {MOST_ESCAPES} are accepted; "
+            f"the form has {escapes} escapes besides those of lists, at most {MAX_ESCAPES} are accepted; "
             f"send the digits as they are, or {JSON}",
         )
     try:
@@ -211,7 +211,7 @@ def read_npy(body: bytes) -> NDArray[np.uint8]:
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
-        shape, fortran, dtype = read_header(file, MOST_NPY_HEADER_BYTES)
+        shape, fortran, dtype = read_header(file, MAX_NPY_HEADER_BYTES)
     except Exception as error:  # numpy parses the header as a Python literal: nearly anything is raised
         raise InputError("broken_npy", "the body is no .npy file; send what numpy.save writes") from error
     if dtype != np.uint8:

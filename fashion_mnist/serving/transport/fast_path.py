@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-MOST_URL_BYTES: Final = 256
+MAX_URL_BYTES: Final = 256
 """Far more than all parameters take. Uvicorn refuses 64 KB; what is read here has not passed there."""
 
 
@@ -112,7 +112,7 @@ class DirectProtocol(HttpToolsProtocol):
     def _may_be_direct(self) -> bool:
         """A POST to the path, with nothing unusual, while no answer is under way."""
         return (
-            len(self.url) <= MOST_URL_BYTES
+            len(self.url) <= MAX_URL_BYTES
             and self.url.partition(b"?")[0] == self.path
             and b"#" not in self.url
             and self.parser.get_method() == b"POST"

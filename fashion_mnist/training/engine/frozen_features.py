@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fashion_mnist.data.sources import LabelledImages
+from fashion_mnist.data.dataset import LabelledImages
 from fashion_mnist.networks.classifiers import Classifier
 from fashion_mnist.training.engine import checkpoint_file
 

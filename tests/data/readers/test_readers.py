@@ -11,8 +11,8 @@ from support.data_files import LABELS, csv_rows, unpacked, write_class_folder, w
 from support.paths import SAMPLE
 
 from fashion_mnist.data import sources
-from fashion_mnist.data.readers import idx, pixel_csv
-from fashion_mnist.data.sources import Dataset
+from fashion_mnist.data.dataset import Dataset
+from fashion_mnist.data.readers import class_folders, idx, pixel_csv
 from fashion_mnist.errors import DataError
 
 RAW = gzip.decompress((SAMPLE / f"{LABELS}.gz").read_bytes())
@@ -163,7 +163,7 @@ def test_class_folders_take_pictures_of_any_size(
     for path in (shoes / ".hidden.png", shoes / "notes.txt"):  # passed over
         path.write_bytes(b"no picture")
     (tmp_path / ".cache").mkdir()
-    found, labels, classes = idx.read_class_folders(tmp_path, shape)
+    found, labels, classes = class_folders.read_class_folders(tmp_path, shape)
     assert found.shape == (3, *shape)
     assert found.dtype == np.uint8
     assert labels.tolist() == [0, 1, 1]
@@ -174,11 +174,11 @@ def test_class_folders_take_pictures_of_any_size(
 def test_bad_class_folders_are_named(tmp_path: Path, sample: Dataset) -> None:
     write_class_folder(tmp_path / "a", sample.train.images[:2])
     with pytest.raises(DataError, match="1 class folders, expected at least 2"):
-        idx.read_class_folders(tmp_path, (28, 28))
+        class_folders.read_class_folders(tmp_path, (28, 28))
     (tmp_path / "b").mkdir()
     with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'b'}: no pictures")):
-        idx.read_class_folders(tmp_path, (28, 28))
+        class_folders.read_class_folders(tmp_path, (28, 28))
     broken = tmp_path / "b" / "0001.png"
     broken.write_bytes((tmp_path / "a" / "0001.png").read_bytes()[:60])
     with pytest.raises(DataError, match=re.escape(f"{broken}: the picture is truncated")):
-        idx.read_class_folders(tmp_path, (28, 28))
+        class_folders.read_class_folders(tmp_path, (28, 28))

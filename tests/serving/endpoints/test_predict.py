@@ -11,13 +11,14 @@ from support.paths import BOOT
 from support.requests import npy, picture
 
 from fashion_mnist.errors import InputError
-from fashion_mnist.inference.predictor import CHUNKS, Predictions
+from fashion_mnist.inference.predictions import Predictions
+from fashion_mnist.inference.predictor import CHUNKS
 from fashion_mnist.registry import store
+from fashion_mnist.serving.config import ServeConfig
 from fashion_mnist.serving.endpoints.predict import QUICK_BYTES, PredictEndpoint
 from fashion_mnist.serving.models.batching import BatchQueue
 from fashion_mnist.serving.models.served_model import ServedModel
 from fashion_mnist.serving.transport.fast_path import Headers
-from fashion_mnist.training.config import ServeConfig
 
 PNG = (b"image/png", BOOT.read_bytes())
 

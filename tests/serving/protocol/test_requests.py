@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from fashion_mnist.errors import InputError
-from fashion_mnist.inference.predictor import Predictions, Predictor
+from fashion_mnist.inference.predictions import Predictions, to_objects
+from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.serving.protocol import answers, requests
 from fashion_mnist.spec import ModelSpec
 
@@ -62,7 +63,7 @@ def test_probabilities_on_the_wire_sum_to_one_and_keep_their_order(
     bundled: Predictor, test_images: NDArray[np.uint8]
 ) -> None:
     predictions = bundled.predict(test_images)
-    for answer in answers.to_objects(predictions, bundled.spec.classes):
+    for answer in to_objects(predictions, bundled.spec.classes):
         values = list(answer["probabilities"].values())
         assert sum(values) == pytest.approx(1, abs=1e-7)
         assert answer["confidence"] == max(values) == values[answer["class_id"]]

@@ -16,10 +16,10 @@ from support.servers import Server, StartService
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from fashion_mnist.serving.transport.fast_path import MOST_URL_BYTES, DirectProtocol, Exchange
+from fashion_mnist.serving.transport.fast_path import MAX_URL_BYTES, DirectProtocol, Exchange
 
 CLOSE = b"Connection: close"
-MOST_BYTES = 8_192
+MAX_BYTES = 8_192
 
 
 async def usual(scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,7 +50,7 @@ class Connection(asyncio.Transport):
             server_state=self.state,
             app_state={},
             path=b"/predict",
-            most_bytes=MOST_BYTES,
+            most_bytes=MAX_BYTES,
             take=self.take,
         )
         self.protocol.connection_made(self)
@@ -129,7 +129,7 @@ def run(test: Coroutine[None, None, None]) -> None:
         (post(b"a", CLOSE, line=b"POST /predictions HTTP/1.1"), b"usual a"),
         (post(b"a", CLOSE, line=b"POST /%70redict HTTP/1.1"), b"usual a"),
         (post(b"a", CLOSE, line=b"POST http://here/predict HTTP/1.1"), b"usual a"),
-        (post(b"a", CLOSE, line=b"POST /predict?" + b"a" * MOST_URL_BYTES + b" HTTP/1.1"), b"usual a"),
+        (post(b"a", CLOSE, line=b"POST /predict?" + b"a" * MAX_URL_BYTES + b" HTTP/1.1"), b"usual a"),
         (post(b"a", CLOSE, line=b"PUT /predict HTTP/1.1"), b"usual a"),
         (post(b"a", line=b"POST /predict HTTP/1.0"), b"usual a"),
         (post(b"a", CLOSE, b"Upgrade: h2c"), b"direct a "),
@@ -202,9 +202,9 @@ def test_a_large_body_is_usual_and_comes_whole() -> None:
     body = bytes(i % 251 for i in range(100_000))
 
     async def test() -> None:
-        most = body[:MOST_BYTES]
+        most = body[:MAX_BYTES]
         assert await Connection().send(post(most, CLOSE)) == [b"direct " + most + b" "]
-        for length in (MOST_BYTES + 1, len(body)):
+        for length in (MAX_BYTES + 1, len(body)):
             assert await Connection().send(post(body[:length], CLOSE)) == [b"usual " + body[:length]]
 
     run(test())

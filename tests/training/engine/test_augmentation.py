@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fashion_mnist.data.sources import Dataset
+from fashion_mnist.data.dataset import Dataset
 from fashion_mnist.training.config import TrainConfig
 from fashion_mnist.training.engine.augmentation import augment, erase, flip, shift
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from support.paths import SAMPLE
 
-from fashion_mnist.data import sources
-from fashion_mnist.data.sources import Dataset
+from fashion_mnist.data.dataset import Dataset
+from fashion_mnist.data.splits import split_dataset
 from fashion_mnist.errors import ConfigError, ModelError
 from fashion_mnist.evaluation.model_card import write_card
 from fashion_mnist.inference.predictor import Predictor
@@ -43,7 +43,7 @@ def test_who_answers_as_the_teachers_do_has_nothing_to_learn(
 def test_what_the_teachers_know_is_learnt_though_the_labels_say_nothing(
     trained: tuple[Trained, Path], spec: ModelSpec, sample: Dataset
 ) -> None:
-    splits = sources.split(sample, seed=0)
+    splits = split_dataset(sample, seed=0)
     labels = np.random.default_rng(0).permutation(splits.train.labels)
     splits = replace(splits, train=replace(splits.train, labels=labels))
     torch.manual_seed(0)
@@ -51,21 +51,21 @@ def test_what_the_teachers_know_is_learnt_though_the_labels_say_nothing(
         "compact", spec, *classifiers.pixel_statistics(torch.from_numpy(splits.train.images))
     )
     config = TrainConfig(epochs=3, distillation=1.0)
-    history = loop.fit(network, splits, config, teachers=teachers(trained, spec))
-    assert history.epochs[-1].choose_accuracy > 0.4
+    history = loop.fit(network, splits, config.resolve(), teachers=teachers(trained, spec))
+    assert history.epochs[-1].validation_accuracy > 0.4
 
 
 def test_a_checkpoint_is_of_its_teachers(
     trained: tuple[Trained, Path], spec: ModelSpec, sample: Dataset, tmp_path: Path
 ) -> None:
-    splits = sources.split(sample, seed=0, limit=100)
+    splits = split_dataset(sample, seed=0, limit=100)
     statistics = classifiers.pixel_statistics(torch.from_numpy(splits.train.images))
     checkpoint = tmp_path / "checkpoint.pt"
     config = TrainConfig(epochs=1, batch_size=16, checkpoint=checkpoint, resume=True)
     first, second = (classifiers.build("compact", spec, *statistics) for _ in range(2))
-    loop.fit(first, splits, config, checkpoint=checkpoint, teachers=teachers(trained, spec))
-    with pytest.raises(ConfigError, match="is of a training with teachers"):
-        loop.fit(second, splits, config, checkpoint=checkpoint, teachers=teachers(trained, spec, 2))
+    loop.fit(first, splits, config.resolve(), checkpoint=checkpoint, teachers=teachers(trained, spec))
+    with pytest.raises(ConfigError, match="belongs to a training with teachers"):
+        loop.fit(second, splits, config.resolve(), checkpoint=checkpoint, teachers=teachers(trained, spec, 2))
 
 
 @pytest.mark.slow
@@ -76,14 +76,14 @@ def test_training_goes_on_from_a_stored_model(trained: tuple[Trained, Path], tmp
         checkpoint=tmp_path / "checkpoint.pt",
     )  # fmt: skip
     further = train(config)
-    assert further.report.accuracy > trained[0].report.accuracy - 0.05
+    assert further.metrics.accuracy > trained[0].metrics.accuracy - 0.05
     assert further.record.config["from"] == str(trained[1])
     assert further.record.config["teacher"] == [str(trained[1])]
     (teacher,) = further.record.training["teachers"]
     assert teacher["name"] == trained[1].name
     assert teacher["sha256"] == trained[0].record.checksums["network.onnx"]
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    assert f"| learnt from | model: accuracy {trained[0].report.accuracy:.2%}, " in card
+    assert f"| learnt from | model: accuracy {trained[0].metrics.accuracy:.2%}, " in card
 
 
 def test_models_that_do_not_fit_are_refused_before_training(
@@ -124,5 +124,5 @@ def test_the_card_takes_teachers_of_unknown_origin(
     assert (record.config["from"], record.config["teacher"], record.training["teachers"]) == (None, [], [])
     record = record.model_copy(update={"training": {**record.training, "teachers": facts}})
     assert "| learnt from | teacher: of unknown origin |\n| machine |" in write_card(
-        record, trained[0].report, {"epochs": []}
+        record, trained[0].metrics, {"epochs": []}
     )

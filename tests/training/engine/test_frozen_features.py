@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from fashion_mnist.data import sources
-from fashion_mnist.data.sources import Dataset, Splits
+from fashion_mnist.data.dataset import Dataset
+from fashion_mnist.data.splits import Splits, split_dataset
 from fashion_mnist.networks import classifiers
 from fashion_mnist.networks.classifiers import Classifier
 from fashion_mnist.training.config import TrainConfig
 from fashion_mnist.training.engine import frozen_features, loop
 from fashion_mnist.training.engine.frozen_features import FeatureExtractor, folder_beside
 from fashion_mnist.training.engine.loop import Progress
-from fashion_mnist.training.engine.validation import measure
+from fashion_mnist.training.engine.validation import ImageDataset, validate
 
 CONFIG = TrainConfig(
     network="resnet18", pretrained=False, train="head", input_size=32, epochs=3, batch_size=32,
     precision="fp32",
-)  # fmt: skip
+).resolve()  # fmt: skip
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def splits(sample: Dataset) -> Splits:
-    return sources.split(sample, seed=0, limit=1100)  # more than two parts
+    return split_dataset(sample, seed=0, limit=1100)  # more than two parts
 
 
 def new_network(splits: Splits, name: str = "resnet18") -> Classifier:
@@ -80,10 +80,12 @@ def test_only_the_head_learns_and_the_network_answers_with_it(splits: Splits, tm
     changed = {n for n, w in network.state_dict().items() if not torch.equal(w, before[n])}
     assert changed == {"head.weight", "head.bias"}
     assert [p.epoch for p in told if p.epoch == 0] == [0] * 4
-    assert [p.epoch for p in told if p.choose_accuracy is not None] == [1, 2, 3]
+    assert [p.epoch for p in told if p.validation_accuracy is not None] == [1, 2, 3]
     assert (told[3].step, told[3].steps) == (1200, 1200)
     best = history.epochs[history.best - 1]
-    assert measure(network, splits.choose, bf16=False)[1] == pytest.approx(best.choose_accuracy)
+    assert validate(network, ImageDataset(splits.validation), bf16=False)[1] == pytest.approx(
+        best.validation_accuracy
+    )
     assert history.seconds > sum(epoch.seconds for epoch in history.epochs)  # with the features'
     assert folder_beside(checkpoint).is_dir()
     frozen_features.remove(checkpoint)
@@ -95,7 +97,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_weights(splits: Splits, tmp_p
     loop.fit(expected, splits, CONFIG)
 
     def stop(progress: Progress) -> None:
-        if (progress.epoch, progress.choose_accuracy) == (2, None):
+        if (progress.epoch, progress.validation_accuracy) == (2, None):
             raise InterruptedError
 
     checkpoint = tmp_path / "c.pt"

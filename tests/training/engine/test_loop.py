@@ -6,16 +6,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from fashion_mnist.data import sources
-from fashion_mnist.data.sources import Dataset, LabelledImages, Splits
+from fashion_mnist.data.dataset import Dataset, LabelledImages
+from fashion_mnist.data.splits import Splits, split_dataset
 from fashion_mnist.errors import ConfigError, FashionMnistError
 from fashion_mnist.networks.classifiers import Classifier, build, pixel_statistics
 from fashion_mnist.training.config import TrainConfig
 from fashion_mnist.training.engine.devices import Devices
 from fashion_mnist.training.engine.loop import History, Progress, fit
-from fashion_mnist.training.engine.validation import data_loader, measure
+from fashion_mnist.training.engine.validation import ImageDataset, validate
 
 QUICK = TrainConfig(epochs=2, batch_size=16, precision="fp32")
 
@@ -29,7 +28,7 @@ def shrunk(sample: Dataset, limit: int) -> Splits:
     def shrink(part: LabelledImages) -> LabelledImages:
         return dataclasses.replace(part, images=np.ascontiguousarray(part.images[:, ::4, ::4]))
 
-    splits = sources.split(sample, seed=0, limit=limit)
+    splits = split_dataset(sample, seed=0, limit=limit)
     return Splits(*(shrink(getattr(splits, field.name)) for field in dataclasses.fields(Splits)))
 
 
@@ -45,7 +44,7 @@ def new_network(splits: Splits, seed: int = 0) -> Classifier:
 
 def trained(splits: Splits, config: TrainConfig = QUICK) -> tuple[Classifier, History]:
     network = new_network(splits)
-    return network, fit(network, splits, config)
+    return network, fit(network, splits, config.resolve())
 
 
 def same(a: Classifier, b: Classifier) -> bool:
@@ -66,8 +65,11 @@ def test_the_loss_falls_over_the_epochs(sample: Dataset) -> None:
     losses = [epoch.train_loss for epoch in history.epochs]
     assert losses[0] > losses[1] > losses[2]
     best = history.epochs[history.best - 1]
-    assert best.choose_accuracy == max(epoch.choose_accuracy for epoch in history.epochs) > 0.5
-    assert measure(network, splits.choose, bf16=False) == (best.choose_loss, best.choose_accuracy)
+    assert best.validation_accuracy == max(epoch.validation_accuracy for epoch in history.epochs) > 0.5
+    assert validate(network, ImageDataset(splits.validation), bf16=False) == (
+        best.validation_loss,
+        best.validation_accuracy,
+    )
 
 
 def test_the_history_records_each_epoch(tiny: Splits) -> None:
@@ -77,7 +79,7 @@ def test_the_history_records_each_epoch(tiny: Splits) -> None:
     for epoch in history.epochs:
         assert all(math.isfinite(value) for value in dataclasses.astuple(epoch))
         assert 0 <= epoch.train_accuracy <= 1
-        assert 0 <= epoch.choose_accuracy <= 1
+        assert 0 <= epoch.validation_accuracy <= 1
         assert epoch.seconds > 0
     assert history.seconds >= sum(epoch.seconds for epoch in history.epochs) - 1e-6
     assert history.best in (1, 2)
@@ -87,8 +89,8 @@ def test_the_history_records_each_epoch(tiny: Splits) -> None:
 
 def test_progress_is_told_within_and_after_each_epoch(tiny: Splits) -> None:
     told: list[Progress] = []
-    fit(new_network(tiny), tiny, QUICK, told.append)
-    assert [(p.epoch, p.step, p.choose_accuracy is None) for p in told] == [
+    fit(new_network(tiny), tiny, QUICK.resolve(), told.append)
+    assert [(p.epoch, p.step, p.validation_accuracy is None) for p in told] == [
         (1, 7, True),
         (1, 7, False),
         (2, 7, True),
@@ -144,36 +146,21 @@ def test_the_network_ends_in_evaluation_mode_and_answers_each_image_alone(tiny: 
     assert torch.allclose(together, alone, atol=1e-4)
 
 
-def test_measure_counts_every_image(tiny: Splits) -> None:
+def test_validation_counts_every_image(tiny: Splits) -> None:
     network = new_network(tiny).eval()
     with torch.inference_mode():
         logits, _ = network(torch.from_numpy(tiny.test.images))
-    loss, accuracy = measure(network, tiny.test, bf16=False)
+    loss, accuracy = validate(network, ImageDataset(tiny.test), bf16=False)
     labels = torch.from_numpy(tiny.test.labels)
     assert accuracy == pytest.approx((logits.argmax(1) == labels).double().mean().item())
     assert loss == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
 
 
-def test_the_data_loader_yields_batches_in_order(sample: Dataset) -> None:
-    few = sample.train[np.arange(70)]
-    batches = list(data_loader(few, 32))
-    assert [tuple(images.shape) for images, _ in batches] == [(32, 28, 28), (32, 28, 28), (6, 28, 28)]
-    assert (batches[0][0].dtype, batches[0][1].dtype) == (torch.uint8, torch.int64)
-    assert np.array_equal(torch.cat([images for images, _ in batches]).numpy(), few.images)
-    assert np.array_equal(torch.cat([labels for _, labels in batches]).numpy(), few.labels)
-
-
-def test_the_data_loader_shuffles_by_seed(sample: Dataset) -> None:
-    few = sample.train[np.arange(70)]
-
-    def labels(seed: int) -> Tensor:
-        return torch.cat([batch for _, batch in data_loader(few, 32, shuffle=True, seed=seed)])
-
-    assert torch.equal(labels(1), labels(1))
-    assert not torch.equal(labels(1), labels(2))
-    assert np.array_equal(np.sort(labels(1).numpy()), np.sort(few.labels))
-
-
 def test_an_unknown_network_is_refused_with_the_known_ones(tiny: Splits) -> None:
     with pytest.raises(ConfigError, match="no network is called 'vast'; there is compact"):
         build("vast", tiny.train.spec, torch.zeros(1), torch.ones(1))
+
+
+def test_an_unresolved_configuration_is_refused(tiny: Splits) -> None:
+    with pytest.raises(ValueError, match="resolve"):
+        fit(new_network(tiny), tiny, QUICK)

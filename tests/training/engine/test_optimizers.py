@@ -4,19 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from fashion_mnist.training.engine import muon
-from fashion_mnist.training.engine.muon import Muon
+from fashion_mnist.training.engine.optimizers import Muon, orthogonalise, suits_muon
 
 
 @pytest.mark.parametrize("shape", [(32, 288), (288, 32), (64, 64)])
 def test_singular_values_come_near_one(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     before = torch.linalg.svdvals(matrix)
-    after = torch.linalg.svdvals(muon.orthogonalise(matrix))
+    after = torch.linalg.svdvals(orthogonalise(matrix))
     assert after.shape == before.shape
     large = before > before.max() * 0.1  # three steps leave the smallest ones small
     assert 0.5 < after[large].min() <= after.max() < 1.4
-    assert muon.orthogonalise(matrix).dtype == torch.float32
+    assert orthogonalise(matrix).dtype == torch.float32
 
 
 def test_a_step_turns_a_kernel_by_the_rate_and_controls_its_norm() -> None:
@@ -30,10 +29,10 @@ def test_a_step_turns_a_kernel_by_the_rate_and_controls_its_norm() -> None:
 
 
 def test_it_takes_kernels_with_more_than_one_input() -> None:
-    assert muon.takes(torch.zeros(8, 4, 3, 3))
-    assert not muon.takes(torch.zeros(8, 1, 3, 3))
-    assert not muon.takes(torch.zeros(8, 4))
-    assert not muon.takes(torch.zeros(8))
+    assert suits_muon(torch.zeros(8, 4, 3, 3))
+    assert not suits_muon(torch.zeros(8, 1, 3, 3))
+    assert not suits_muon(torch.zeros(8, 4))
+    assert not suits_muon(torch.zeros(8))
 
 
 def test_it_fits_a_small_network() -> None:
@@ -43,7 +42,7 @@ def test_it_fits_a_small_network() -> None:
     network = nn.Sequential(
         nn.Conv2d(4, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2)
     )
-    optimizer = Muon([p for p in network.parameters() if muon.takes(p)], lr=0.1)
+    optimizer = Muon([p for p in network.parameters() if suits_muon(p)], lr=0.1)
     for parameter in network[4].parameters():
         parameter.requires_grad_(False)
     losses = []

@@ -1,0 +1,90 @@
+"""Starting weights: those of a stored model, ImageNet's, or random ones."""
+
+import logging
+from pathlib import Path
+
+from torch import Tensor
+
+from fashion_mnist.errors import ConfigError
+from fashion_mnist.export.torch_predictor import load_network
+from fashion_mnist.networks import backbones
+from fashion_mnist.networks.catalog import BACKBONES
+from fashion_mnist.networks.classifiers import Classifier
+from fashion_mnist.registry import model_folder, store
+from fashion_mnist.spec import ModelSpec
+from fashion_mnist.training.config import TrainConfig
+
+logger = logging.getLogger(__name__)
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Decide what the settings leave open; network and input size follow the model to start from.
+
+    Raises ModelError, and ConfigError when settings contradict each other.
+    """
+    start = None
+    if config.from_ is not None:
+        start = model_folder.read_record(store.choose(config.from_).folder)
+    return config.resolve(start)
+
+
+def find_pretrained(config: TrainConfig) -> Path | None:
+    """Return the file with the ImageNet weights that a resolved configuration asks for, or None.
+
+    Called before the data are read: a missing file must not cost the time of reading them.
+    Raises ConfigError and DependencyError, which say how to get the file.
+    """
+    if config.pretrained:
+        return backbones.find_weights(config.network)
+    if config.train == "head" and config.from_ is None:
+        logger.warning("--train head --no-pretrained: random features; good for timing, not for predictions")
+    return None
+
+
+def load_start(network: Classifier, config: TrainConfig, spec: ModelSpec, pretrained: Path | None) -> None:
+    """Give a network for `spec` its starting weights; without any it keeps its random ones.
+
+    Raises ModelError, and ConfigError when the stored model is another network, or takes colour and the
+    images are gray.
+    """
+    if config.from_ is not None:
+        _load_model(network, config.from_, spec)
+    if pretrained is not None:
+        backbones.load_weights(network.body, config.network, pretrained)
+
+
+def _load_model(network: Classifier, choice: str, spec: ModelSpec) -> None:
+    """Copy the weights of a stored model; for other classes, the last layer stays new.
+
+    Pixels are still normalised by the stored network's statistics, not by those of the new images: its
+    weights were trained with them, and its normalisation layers adapt to the rest.
+    """
+    folder = store.choose(choice).folder
+    record = model_folder.read_record(folder)
+    stored = load_network(record, folder).state_dict()
+    if record.classes != spec.classes:
+        logger.info("%s has other classes: the last layer starts from random weights", choice)
+        stored |= {name: weight for name, weight in network.state_dict().items() if name.startswith("head.")}
+    if record.channels != spec.channels and record.network not in BACKBONES:
+        if record.channels > spec.channels:
+            raise ConfigError(
+                f"--from {choice}: takes colour, these images are gray; give --color for a folder of pictures"
+            )
+        stored = widen_to_color(stored)
+    try:
+        network.load_state_dict(stored)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"--from {choice}: is a {record.network!r} network, this training is of another; "
+            f"give --network {record.network}"
+        ) from error
+
+
+def widen_to_color(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Turn the weights of a compact or wide network for gray images into those of one for colour.
+
+    Each channel gets a third of each kernel: a picture with three equal channels is classified as before.
+    """
+    first = "body.0.weight"  # (O, 1, 3, 3)
+    wide = {first: weights[first].repeat(1, 3, 1, 1) / 3}
+    return weights | wide | {name: weights[name].repeat(1, 3, 1, 1) for name in ("mean", "std")}
