@@ -18,8 +18,12 @@ from benchmarks.serving.forms import write_json, write_npy, write_png
 from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.registry import provenance
 from fashion_mnist.registry.store import BUNDLED_FOLDER
+from fashion_mnist.serving.admission.capacity import Capacity
+from fashion_mnist.serving.admission.cors import CorsPolicy
+from fashion_mnist.serving.admission.gate import Gate, Ticket
 from fashion_mnist.serving.config import ServeConfig
-from fashion_mnist.serving.protocol import answers, requests
+from fashion_mnist.serving.protocol import bodies, requests
+from fashion_mnist.serving.protocol.responses import encode_predictions
 
 SECONDS: Final = 0.4
 """Of each measurement."""
@@ -49,23 +53,32 @@ def build_calls() -> dict[str, Callable[[], object]]:
     spec = predictor.spec
     images = np.random.default_rng(0).integers(0, 256, (1000, *spec.shape), np.uint8)
     rows = json.dumps({"pixels": images[0].tolist()}).encode()
-    bodies = {
+    kinds = {
         "decode JSON, 784 values": (requests.JSON, write_json(images)),
         "decode JSON, 28 rows": (requests.JSON, rows),
         "decode PNG, 28x28": ("image/png", write_png(images)),
         "decode .npy, 1,000 images": (requests.NPY, write_npy(images)),
     }
     calls: dict[str, Callable[[], object]] = {}
-    for name, (kind, body) in bodies.items():
-        calls[name] = functools.partial(requests.read_body, kind, body, spec, limits)
+    for name, (kind, body) in kinds.items():
+        calls[name] = functools.partial(bodies.read_body, kind, body, spec, limits)
     for count in BATCHES:
         calls[f"predict {count}"] = functools.partial(predictor.predict, images[:count])
     for count in (1, 1000):
-        item = requests.Item(images[:count], single=count == 1)
-        predictions = predictor.predict(item.images)
+        request = requests.PredictRequest(images[:count], single=count == 1)
+        predictions = predictor.predict(request.images)
         calls[f"encode {count:,}"] = functools.partial(
-            answers.write_answer, predictions, item, spec, predictor.record.network
+            encode_predictions, predictions, request, spec, predictor.record.network
         )
+    gate = Gate(Capacity(10), cors=CorsPolicy(["https://a.example"]))
+    headers = [(b"host", b"here"), (b"content-type", b"image/png"), (b"origin", b"https://a.example")]
+
+    def pass_gate() -> None:
+        ticket = gate.admit("POST", "/predict", headers, ("127.0.0.1", 1))
+        assert isinstance(ticket, Ticket)
+        ticket.finish(200)
+
+    calls["gate, with CORS, without metrics"] = pass_gate
     return calls
 
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from benchmarks.serving.network import count_multiply_adds
 from fashion_mnist.errors import FashionMnistError
 from fashion_mnist.export import onnx_export
-from fashion_mnist.inference.predictor import CHUNKS, Predictor
+from fashion_mnist.inference.openvino_runtime import BATCH_SIZES
+from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.networks import classifiers
 from fashion_mnist.registry import model_folder, provenance, store
 from fashion_mnist.registry.model_folder import ModelRecord
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"benchmarks.networks: {error}", file=sys.stderr)
         return error.exit_code
     machine = provenance.machine()
-    print(f"{machine['processor']}, one thread, batches of {CHUNKS[0]}, medians of {ROUNDS}\n")
+    print(f"{machine['processor']}, one thread, batches of {BATCH_SIZES[0]}, medians of {ROUNDS}\n")
     print(f"| {' | '.join(TITLES)} |\n|{'---|' * len(TITLES)}")
     for row in rows:
         print(f"| {' | '.join(row)} |")
@@ -103,7 +104,7 @@ def _cost(folder: Path, spec: ModelSpec) -> list[str]:
 def _serving(predictor: Predictor, folder: Path) -> list[str]:
     """Milliseconds an image, the precision they were measured in, and the size of the exported network."""
     generator = np.random.default_rng(0)
-    images: NDArray[Any] = generator.integers(0, 256, (CHUNKS[0], *predictor.spec.shape), np.uint8)
+    images: NDArray[Any] = generator.integers(0, 256, (BATCH_SIZES[0], *predictor.spec.shape), np.uint8)
     predictor.predict(images)
     times = timeit.repeat(lambda: predictor.predict(images), number=1, repeat=ROUNDS)
     file_bytes = (folder / model_folder.ONNX).stat().st_size

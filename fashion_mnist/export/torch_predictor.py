@@ -1,4 +1,4 @@
-"""The reference: the same predictions by torch in float32, from the stored float32 weights."""
+"""The reference: the same predictions by eager torch in float32, from the stored weights."""
 
 from pathlib import Path
 
@@ -9,33 +9,36 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from fashion_mnist.errors import ModelError
-from fashion_mnist.inference.predictor import Predictor
+from fashion_mnist.inference.predictor import Outputs, Predictor
 from fashion_mnist.networks import classifiers
 from fashion_mnist.networks.classifiers import Classifier
 from fashion_mnist.registry import model_folder
 from fashion_mnist.registry.model_folder import ModelRecord
 
 
-class TorchPredictor(Predictor):
-    """A Predictor that runs the network by eager torch. Slow, and what the compiled one is checked by."""
+class TorchNetwork:
+    """Runs a stored network by eager torch: slow, and what the compiled network is checked against."""
 
-    def _compile(self) -> None:
-        self.precision = "fp32"
-        self.network = load_network(self.record, self.folder)
-        torch.set_num_threads(self.threads)
+    precision = "fp32"
 
-    def _run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def __init__(self, folder: Path, record: ModelRecord, threads: int, precision: str) -> None:
+        self.network = load_network(record, folder)
+        torch.set_num_threads(threads)
+
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
         with torch.inference_mode():
             logits, features = self.network(torch.tensor(images))
         return logits.numpy(), features.numpy()
 
 
+def torch_predictor(folder: Path, threads: int | None = None) -> Predictor:
+    """Build a Predictor that runs on torch instead of OpenVINO. Raises ModelError."""
+    return Predictor(folder, threads, "fp32", TorchNetwork)
+
+
 def load_network(record: ModelRecord, folder: Path) -> Classifier:
-    """Build the network that a record names, and give it the stored weights."""
-    blank = (
-        torch.zeros(record.channels),
-        torch.ones(record.channels),
-    )  # the stored ones replace them
+    """Build the network that a record names, with the stored weights, in evaluation mode."""
+    blank = torch.zeros(record.channels), torch.ones(record.channels)  # replaced by the stored ones
     network = classifiers.build(record.network, record.spec, *blank, record.input_size)
     path = folder / model_folder.SAFETENSORS
     try:

@@ -9,8 +9,8 @@ from typing import Final
 
 import bentoml
 import yaml
-from bentoml._internal.configuration.containers import BentoMLContainer
 
+from fashion_mnist.bentoml_internals import BentoMLContainer
 from fashion_mnist.errors import ConfigError, ModelError
 from fashion_mnist.registry import model_folder
 

@@ -1,20 +1,19 @@
-"""The Bento service's own class, and what BentoML's client is told of /predict.
+"""The Bento service's own class, and what BentoML's client is told about /predict.
 
-It stands apart from http_app.py since `bentoml serve` imports service.py once more than it has workers, in
-the process that starts them; only the workers need the HTTP side, which takes half a second to import.
+It stands apart from app.py because `bentoml serve` imports service.py once more than it has workers, in the
+process that starts them; only the workers need the HTTP side, which takes half a second to import.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from _bentoml_sdk import Service
-from _bentoml_sdk.io_models import IORootModel
+from fashion_mnist.bentoml_internals import IORootModel, Service
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 
 class PredictInput(IORootModel[Any]):
-    """For BentoML's client, which reads /schema.json; AppFactory decodes requests itself.
+    """Input for BentoML's client, which reads /schema.json; the endpoint decodes requests itself.
 
     `image` comes first so that `client.predict(Path("boot.png"))` sends a file.
     """
@@ -31,7 +30,7 @@ class PredictInput(IORootModel[Any]):
 
 
 class PredictOutput(IORootModel[Any]):
-    """An object, whose form /docs.json describes."""
+    """Output for BentoML's client: an object, described by /docs.json."""
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -39,10 +38,10 @@ class PredictOutput(IORootModel[Any]):
 
 
 class HttpService(Service[Any]):
-    """A BentoML service whose HTTP side is http_app.AppFactory."""
+    """A BentoML service whose HTTP side is app.AppFactory."""
 
     def to_asgi(self, is_main: bool = True) -> "ASGIApp":
-        """The application of one worker, in which this runs."""
+        """Build the application of the worker in which this runs."""
         from fashion_mnist.serving import app
 
         self.inject_config()

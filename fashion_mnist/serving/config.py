@@ -82,23 +82,17 @@ class ServeConfig(BaseSettings):
         """Inference threads of each worker."""
         return self.threads or max(1, available_cpus() // self.worker_count)
 
+    @property
+    def origins(self) -> list[str]:
+        """Origins that browsers may call from; empty without CORS."""
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+
     def bentoml_settings(self) -> dict[str, Any]:
-        """These settings as keywords of `@bentoml.service`."""
-        origins = [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+        """Return what `@bentoml.service` is told. CORS and the access log are the gate's, not BentoML's."""
         return {
             "workers": self.worker_count,
-            "http": {
-                "host": self.host,
-                "port": self.port,
-                "cors": {
-                    "enabled": bool(origins),
-                    "access_control_allow_origins": origins,
-                    "access_control_allow_methods": ["GET", "POST", "OPTIONS"],
-                    "access_control_allow_headers": ["Content-Type", "X-Request-ID"],
-                    "access_control_expose_headers": ["X-Request-ID", "Retry-After"],
-                },
-            },
-            "logging": {"access": {"enabled": self.access_log}},
+            "http": {"host": self.host, "port": self.port},
+            "logging": {"access": {"enabled": False}},
         }
 
 

@@ -1,6 +1,5 @@
-"""Pictures and numbers on their way to pixels: what comes through, and what is refused and why."""
+"""Pictures on their way to pixels: what comes through, and what is refused and why."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,9 @@ from support.paths import BOOT
 from support.pictures import encode
 
 from fashion_mnist.errors import InputError
-from fashion_mnist.imaging.pixels import read_picture, to_images
+from fashion_mnist.imaging.pixels import read_picture
 from fashion_mnist.spec import ModelSpec
 
-FLAT = [0] * 784
-ROWS = [[0] * 28] * 28
 COLOR = ModelSpec(("a", "b"), 28, 28, 3)
 
 
@@ -136,68 +133,6 @@ def test_more_pixels_than_the_limit_are_refused(spec: ModelSpec, side: int, most
     ) as caught:
         read_picture(bomb, spec, max_pixels=most)
     assert (caught.value.code, caught.value.status) == ("too_many_pixels", 413)
-
-
-@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float32, np.uint64, list])
-@pytest.mark.parametrize("shape", [(784,), (28, 28), (1, 784), (1, 28, 28), (3, 784), (3, 28, 28), (28, 784)])
-def test_every_accepted_shape_gives_the_same_pixels(
-    spec: ModelSpec, test_images: NDArray[np.uint8], shape: tuple[int, ...], kind: type
-) -> None:
-    count = 1 if shape in ((784,), (28, 28)) else shape[0]
-    values = test_images[:count].reshape(shape)
-    images, single = to_images(values.tolist() if kind is list else values.astype(kind), spec)
-    assert images.dtype == np.uint8
-    assert np.array_equal(images, test_images[:count])
-    assert single == (shape in ((784,), (28, 28)))
-
-
-def test_integral_floats_and_a_color_model_are_taken(spec: ModelSpec) -> None:
-    assert to_images([0.0, 255.0] * 392, spec)[0].max() == 255
-    small = ModelSpec(("a", "b"), 8, 8, 3)
-    for shape, single in (((192,), True), ((8, 8, 3), True), ((2, 192), False), ((2, 8, 8, 3), False)):
-        images, was_single = to_images(np.ones(shape).tolist(), small)
-        assert (images.shape[1:], was_single) == ((8, 8, 3), single)
-    with pytest.raises(InputError, match="expected 192 or 8 x 8 x 3"):
-        to_images([[0] * 8] * 8, small)
-
-
-REFUSED: dict[str, tuple[Any, str, str, int | None]] = {
-    "boolean": ([True, *FLAT[1:]], "wrong_pixel_type", "a boolean", None),
-    "string": (["7", *FLAT[1:]], "wrong_pixel_type", "a string", None),
-    "null": ([None, *FLAT[1:]], "wrong_pixel_type", "null", None),
-    "object": ([{}, *FLAT[1:]], "wrong_pixel_type", "an object", None),
-    "null in a row of one image": ([*ROWS[1:], [None] * 28], "wrong_pixel_type", "null", None),
-    "null in a batch": ([FLAT, FLAT, [None] * 784], "wrong_pixel_type", "null", 2),
-    "783": (FLAT[1:], "wrong_pixel_count", "783 pixels, expected 784 or 28 x 28", None),
-    "785": ([*FLAT, 0], "wrong_pixel_count", "785 pixels, expected 784 or 28 x 28", None),
-    "783 at 2": ([FLAT, FLAT, FLAT[1:]], "wrong_pixel_count", "783 pixels", 2),
-    "28 x 27": ([[0] * 27] * 28, "wrong_shape", "28 x 27 pixels, expected 784 or 28 x 28", None),
-    "flat among rows": ([ROWS, FLAT], "wrong_shape", "an image is 784, the first one .* 28 x 28; send", 1),
-    "rows among flat": ([FLAT, FLAT, ROWS], "wrong_shape", "28 x 28, the first one .* 784; send", 2),
-    "a number among rows": ([*ROWS[1:], 7], "wrong_pixel_type", "a pixel is a number, expected a row", None),
-    "a list among numbers": ([*FLAT[1:], []], "wrong_pixel_type", "a pixel is a list", None),
-    "ragged rows": ([*ROWS[1:], [0] * 27], "wrong_shape", "differ in length", None),
-    "ragged rows at 2": ([ROWS, ROWS, [*ROWS[1:], [0] * 27]], "wrong_shape", "differ in length", 2),
-    "256": ([*FLAT[1:], 256], "pixel_out_of_range", "pixel 783 is 256, expected 0..255", None),
-    "-1 at 2": ([FLAT, FLAT, [-1, *FLAT[1:]]], "pixel_out_of_range", "pixel 0 is -1", 2),
-    "beyond floats": ([10**400, *FLAT[1:]], "pixel_out_of_range", "beyond 64 bits", None),
-    "fraction": ([0.5, 255, *FLAT[2:]], "pixel_not_integer", "pixel 0 is 0.5", None),
-    "scaled": ([0.5, 1, *FLAT[2:]], "pixels_scaled", "multiply by 255", None),
-    "nan": (np.full(784, np.nan), "pixel_out_of_range", "pixel 0 is nan", None),
-    "inf": (np.full((2, 28, 28), np.inf), "pixel_out_of_range", "pixel 0 is inf", 0),
-    "empty": ([], "empty_batch", "`pixels` is empty", None),
-    "an empty item": ([[]], "wrong_shape", "1 x 0 pixels", None),
-    "too deep": (json.loads("[" * 17 + "]" * 17), "too_deep", "more than 16 deep", None),
-}
-
-
-@pytest.mark.parametrize(("values", "code", "message", "index"), REFUSED.values(), ids=REFUSED.keys())
-def test_wrong_numbers_are_refused_with_code_place_and_what_was_wanted(
-    spec: ModelSpec, values: Any, code: str, message: str, index: int | None
-) -> None:
-    with pytest.raises(InputError, match=message) as caught:
-        to_images(values, spec)
-    assert (caught.value.code, caught.value.index) == (code, index)
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "JPEG"])

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from fashion_mnist.data.dataset import Dataset
 from fashion_mnist.errors import ModelError
-from fashion_mnist.export.torch_predictor import TorchPredictor
-from fashion_mnist.inference.predictor import CHUNKS, Predictor
+from fashion_mnist.export.torch_predictor import torch_predictor
+from fashion_mnist.inference.openvino_runtime import BATCH_SIZES
+from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.registry import model_folder, store
 from fashion_mnist.registry.model_folder import read_record, write_record
 
@@ -22,12 +23,12 @@ BF16_TOLERANCE = 0.02
 
 
 @pytest.fixture(scope="module")
-def reference() -> TorchPredictor:
-    return TorchPredictor(store.BUNDLED_FOLDER)
+def reference() -> Predictor:
+    return torch_predictor(store.BUNDLED_FOLDER)
 
 
 def test_fp32_gives_what_torch_gives_on_1000_real_images(
-    reference: TorchPredictor, test_images: NDArray[np.uint8]
+    reference: Predictor, test_images: NDArray[np.uint8]
 ) -> None:
     compiled = Predictor(store.BUNDLED_FOLDER, precision="fp32").predict(test_images)
     expected = reference.predict(test_images)
@@ -39,7 +40,7 @@ def test_fp32_gives_what_torch_gives_on_1000_real_images(
 
 
 def test_as_served_it_agrees_with_torch_on_1000_real_images(
-    reference: TorchPredictor, bundled: Predictor, test_images: NDArray[np.uint8]
+    reference: Predictor, bundled: Predictor, test_images: NDArray[np.uint8]
 ) -> None:
     served, expected = bundled.predict(test_images), reference.predict(test_images)
     assert (served.class_ids == expected.class_ids).mean() >= 0.997
@@ -64,9 +65,9 @@ def test_an_answer_does_not_depend_on_its_batch(
     assert np.abs(together - alone).max() < 1e-6
 
 
-def test_every_count_is_made_of_compiled_chunks() -> None:
-    assert CHUNKS[-1] == 1
-    assert all(a == 2 * b for a, b in pairwise(CHUNKS))
+def test_every_count_is_made_of_compiled_sizes() -> None:
+    assert BATCH_SIZES[-1] == 1
+    assert all(a == 2 * b for a, b in pairwise(BATCH_SIZES))
 
 
 def test_about_one_percent_of_known_images_is_refused(
@@ -112,10 +113,10 @@ def test_a_graph_that_does_not_compile_is_refused_with_a_sentence(
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"classes": ("a", "b", "c")}, r"its logits are \[\?,10\], by model.json \[\?,3\]"),
-        ({"classes": tuple("abcdefghijk")}, r"its logits are \[\?,10\], by model.json \[\?,11\]"),
-        ({"height": 27}, r"its images are \[\?,28,28\], by model.json \[\?,27,28\]"),
-        ({"channels": 3}, r"its images are \[\?,28,28\], by model.json \[\?,28,28,3\]"),
+        ({"classes": ("a", "b", "c")}, r"its logits are \[\?,10\], model.json says \[\?,3\]"),
+        ({"classes": tuple("abcdefghijk")}, r"its logits are \[\?,10\], model.json says \[\?,11\]"),
+        ({"height": 27}, r"its images are \[\?,28,28\], model.json says \[\?,27,28\]"),
+        ({"channels": 3}, r"its images are \[\?,28,28\], model.json says \[\?,28,28,3\]"),
     ],
 )
 @pytest.mark.parametrize(("name", "precision"), [(model_folder.ONNX, "fp32"), (model_folder.INT8, "int8")])

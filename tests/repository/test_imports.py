@@ -11,7 +11,7 @@ from support.paths import BOOT, ROOT
 from support.servers import StartService
 
 PACKAGE = ROOT / "fashion_mnist"
-GROUND = "errors spec cpu checksums"
+GROUND = "errors spec cpu checksums bentoml_internals"
 MAY_IMPORT = {
     "imaging": "",
     "registry": "",
@@ -29,11 +29,12 @@ MAY_IMPORT = {
     "serving.config": "",
     "serving.monitoring": "inference",
     "serving.protocol": "imaging inference serving.monitoring",
-    "serving.transport": "serving.protocol",
+    "serving.admission": "serving.monitoring serving.protocol",
     "serving.models": "imaging inference registry serving.config serving.monitoring serving.protocol",
-    "serving.endpoints": "imaging inference serving.config serving.models serving.monitoring "
-    "serving.protocol serving.transport",
-    "serving": "inference serving.config serving.endpoints serving.models serving.monitoring "
+    "serving.transport": "serving.admission serving.protocol",
+    "serving.endpoints": "inference serving.admission serving.config serving.models serving.protocol "
+    "serving.transport",
+    "serving": "serving.admission serving.config serving.endpoints serving.models serving.monitoring "
     "serving.protocol serving.transport",
 }
 """Sub-package -> those it may import, besides itself and the ground, which imports nothing."""
@@ -99,6 +100,12 @@ def test_torch_is_imported_where_it_may_be() -> None:
         if any(name.split(".")[0] == "torch" for name in imported(path))
     }
     assert users == TORCH
+
+
+@pytest.mark.parametrize("path", modules(), ids=module_name)
+def test_the_gate_knows_no_web_framework(path: Path) -> None:
+    if sub_package(module_name(path)) in ("serving.admission", "serving.models", "serving.monitoring"):
+        assert not {name.split(".")[0] for name in imported(path)} & {"starlette", "uvicorn", "httptools"}
 
 
 def test_entry_points_never_import_each_other() -> None:

@@ -1,4 +1,4 @@
-"""What the README says is true: its commands run, its answers come, its tables are complete."""
+"""The README is true: its commands run, its answers match, its tables and those it links to are complete."""
 
 import json
 import re
@@ -12,10 +12,12 @@ from support.paths import ROOT
 from support.servers import Server
 
 from fashion_mnist.errors import HTTP_ERRORS
+from fashion_mnist.serving.config import ServeConfig
 from fashion_mnist.serving.protocol.requests import CONTENT_TYPES
-from fashion_mnist.training.config import ServeConfig
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+HTTP_API = (ROOT / "docs" / "http-api.md").read_text(encoding="utf-8")
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
 CURL_AND_ANSWER = [
@@ -72,22 +74,33 @@ def test_the_make_targets_exist(target: str) -> None:
     run(["make", "--dry-run", target])
 
 
-def test_the_tables_are_complete() -> None:
+@pytest.mark.parametrize("page", [README, HTTP_API], ids=["README.md", "http-api.md"])
+def test_every_error_code_and_content_type_is_listed(page: str) -> None:
     for code in HTTP_ERRORS:
-        assert f"`{code}`" in README
+        assert f"`{code}`" in page
     for content_type in CONTENT_TYPES:
-        assert f"`{content_type}`" in README
+        assert f"`{content_type}`" in page
+
+
+def test_each_error_code_is_listed_with_its_status() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", HTTP_API, re.MULTILINE)
+    assert {code: int(status) for status, code in rows} == {
+        code: status for code, (status, _) in HTTP_ERRORS.items()
+    }
+
+
+def test_every_setting_is_listed_with_its_default() -> None:
     for name, field in ServeConfig.model_fields.items():
-        assert f"`FASHION_MNIST_{name.upper()}`" in README
+        assert f"`FASHION_MNIST_{name.upper()}`" in CONFIGURATION
         if field.default not in (None, "", False) and name not in (
             "host",
             "port",
             "body_timeout_s",
         ):
-            row = next(r for r in README.splitlines() if f"FASHION_MNIST_{name.upper()}`" in r)
+            row = next(r for r in CONFIGURATION.splitlines() if f"FASHION_MNIST_{name.upper()}`" in r)
             assert str(field.default) in row, row
 
 
-def test_the_layout_names_every_sub_package() -> None:
+def test_the_readme_names_every_sub_package() -> None:
     for init in (ROOT / "fashion_mnist").rglob("*/__init__.py"):
         assert f"{init.parent.name}/`" in README, init

@@ -1,31 +1,14 @@
-"""The private side of BentoML that http_app.py uses, and BentoML's own client against it."""
+"""BentoML's metrics and its own client, against the service."""
 
-import inspect
 import subprocess
 import sys
 
-import bentoml
 import httpx
-from _bentoml_impl.server.app import ServiceAppFactory
-from _bentoml_sdk import Service
 from prometheus_client.parser import text_string_to_metric_families
 from support.paths import BOOT
 from support.servers import Server
 
 PNG = {"Content-Type": "image/png"}
-
-
-def test_the_hooks_have_the_form_that_they_were_read_in() -> None:
-    def parameters(function: object) -> list[str]:
-        return list(inspect.signature(function).parameters)  # type: ignore[arg-type]
-
-    assert bentoml.__version__.startswith("1.4.")
-    assert parameters(Service.to_asgi) == ["self", "is_main"]
-    assert parameters(ServiceAppFactory.create_instance) == ["self", "app"]
-    assert isinstance(ServiceAppFactory.routes, property)
-    assert isinstance(ServiceAppFactory.middlewares, property)
-    assert "_service_instance" in inspect.getsource(ServiceAppFactory.create_instance)
-    assert "self.openapi_spec_view" in inspect.getsource(ServiceAppFactory.__call__)
 
 
 def metric(client: httpx.Client, name: str, **labels: str) -> float:

@@ -15,7 +15,7 @@ from support.paths import SAMPLE
 from fashion_mnist.data.dataset import Dataset
 from fashion_mnist.errors import DataError, FashionMnistError
 from fashion_mnist.export import onnx_export
-from fashion_mnist.export.torch_predictor import TorchPredictor, load_network
+from fashion_mnist.export.torch_predictor import load_network, torch_predictor
 from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.networks import classifiers
 from fashion_mnist.registry import model_folder, store
@@ -117,7 +117,7 @@ def test_parity_fails_when_the_graph_is_another_networks(
 def test_torch_and_openvino_agree_on_a_fresh_model(
     trained: tuple[Trained, Path], test_images: NDArray[np.uint8]
 ) -> None:
-    reference = TorchPredictor(trained[1]).predict(test_images[:200])
+    reference = torch_predictor(trained[1]).predict(test_images[:200])
     served = Predictor(trained[1], precision="fp32").predict(test_images[:200])
     assert np.abs(reference.probabilities - served.probabilities).max() < 0.01
 

@@ -9,8 +9,17 @@ import fashion_mnist
 from fashion_mnist.errors import HTTP_ERRORS
 from fashion_mnist.inference.predictions import Predictions
 from fashion_mnist.serving.config import ServeConfig
+from fashion_mnist.serving.endpoints.model_info import describe_model
 from fashion_mnist.serving.models.served_model import ServedModel
-from fashion_mnist.serving.protocol import requests
+from fashion_mnist.serving.protocol.requests import (
+    FORM,
+    JSON,
+    MULTIPART,
+    NPY,
+    PARAMETERS,
+    PICTURE_TYPES,
+    PredictRequest,
+)
 
 REF: Final = "#/components/schemas/"
 
@@ -40,9 +49,9 @@ def describe(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
 
 def _predict(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
     one = served.example_prediction
-    answer = orjson.loads(served.write_answer(one, requests.Item(served.example, single=True)))
-    two = requests.Item(np.concatenate([served.example, served.example]), single=False)
-    batch_answer = orjson.loads(served.write_answer(Predictions.join([one, one]), two))
+    answer = orjson.loads(served.encode(one, PredictRequest(served.example, single=True)))
+    two = PredictRequest(np.concatenate([served.example, served.example]), single=False)
+    batch_answer = orjson.loads(served.encode(Predictions.join([one, one]), two))
     return {
         "summary": "Classify one picture or several",
         "operationId": "predict",
@@ -53,11 +62,12 @@ def _predict(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
         ),
         "parameters": [
             {
-                "name": "top",
+                "name": name,
                 "in": "query",
-                "description": "only so many of the most probable classes in `probabilities`",
-                "schema": {"type": "integer", "minimum": 1, "maximum": len(served.spec.classes)},
+                "description": parameter.description,
+                "schema": parameter.schema(served.spec),
             }
+            for name, parameter in PARAMETERS.items()
         ],
         "requestBody": {"required": True, "content": _bodies(served)},
         "responses": {
@@ -65,7 +75,7 @@ def _predict(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
                 "description": "one object for one picture, `predictions` for a batch",
                 "headers": _HEADERS,
                 "content": {
-                    requests.JSON: {
+                    JSON: {
                         "schema": {"oneOf": [_ref("Prediction"), _ref("Batch")]},
                         "examples": {
                             "one": {"summary": "one picture", "value": answer},
@@ -84,7 +94,7 @@ def _bodies(served: ServedModel) -> dict[str, Any]:
     rows = served.example[0].tolist()
     picture = {"schema": {"type": "string", "format": "binary"}}
     return {
-        requests.JSON: {
+        JSON: {
             "schema": _ref("Pixels"),
             "examples": {
                 "flat": {"summary": "one image, flat", "value": {"pixels": flat}},
@@ -92,14 +102,14 @@ def _bodies(served: ServedModel) -> dict[str, Any]:
                 "batch": {"summary": "two images", "value": {"pixels": [flat, flat]}},
             },
         },
-        **dict.fromkeys(requests.PICTURE_TYPES, picture),
-        requests.MULTIPART: {
+        **dict.fromkeys(PICTURE_TYPES, picture),
+        MULTIPART: {
             "schema": {
                 "type": "object",
                 "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
             }
         },
-        requests.FORM: {
+        FORM: {
             "schema": {
                 "type": "object",
                 "required": ["pixels"],
@@ -107,7 +117,7 @@ def _bodies(served: ServedModel) -> dict[str, Any]:
             },
             "example": {"pixels": orjson.dumps(flat).decode()},
         },
-        requests.NPY: {
+        NPY: {
             "schema": {
                 "type": "string",
                 "format": "binary",
@@ -126,9 +136,7 @@ def _model(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
             "200": {
                 "description": "the served model",
                 "headers": _HEADERS,
-                "content": {
-                    requests.JSON: {"schema": {"type": "object"}, "example": served.describe(config)}
-                },
+                "content": {JSON: {"schema": {"type": "object"}, "example": describe_model(served, config)}},
             }
         },
     }
@@ -150,7 +158,7 @@ def _errors(*statuses: int) -> dict[str, Any]:
             "description": "; ".join(f"`{code}`: {when}" for code, when in codes.items()),
             "headers": _HEADERS if status != 503 else {**_HEADERS, "Retry-After": _RETRY_AFTER},
             "content": {
-                requests.JSON: {
+                JSON: {
                     "schema": _ref("Error"),
                     "examples": {
                         code: {"value": {"error": when, "code": code}} for code, when in codes.items()

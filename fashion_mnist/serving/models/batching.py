@@ -1,11 +1,11 @@
-"""Adaptive batching: what waits goes into the model together, as soon as the model is free.
+"""Adaptive batching: requests that wait enter the model together, as soon as the model is free.
 
-BentoML's own controller waits for company as long as earlier batches have waited, and looks at its queue
-once a millisecond. After a busy minute a lone client waits 13 ms for requests that never come, and under
-load the model idles while answers are written. Here a batch starts when the model is free and the event
-loop has read all that has come: one request alone at no load, a full batch at full load; nobody waits on
-purpose. A batch has a size that the model runs in one call: 13 that wait are 8, and the other 5 with those
-who come meanwhile.
+BentoML's own dispatcher makes a request wait for company as long as earlier batches have waited, and looks at
+its queue once a millisecond. After a busy minute a lone client waits 13 ms for requests that never come, and
+under load the model idles while responses are written. Here a batch starts when the model is free and the
+event loop has read everything that has arrived: one request alone at no load, a full batch at full load;
+nothing waits on purpose. A batch has a size that the model runs in one call: of 13 waiting items 8 start, and
+the other 5 join those that arrive meanwhile.
 docs/performance.md has the figures.
 """
 
@@ -24,21 +24,21 @@ logger = logging.getLogger("bentoml.service")
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-Answer = TypeVar("Answer", contravariant=True)
+Result = TypeVar("Result", contravariant=True)
 
 
-class Waiter(Protocol[Answer]):
-    """Who waits for an answer. An asyncio.Future is one."""
+class Waiter(Protocol[Result]):
+    """Receives one result. `asyncio.Future` qualifies."""
 
     def done(self) -> bool:
-        """Whether nobody waits any more."""
+        """Return whether nobody waits for the result any more."""
 
-    def set_result(self, result: Answer | Exception, /) -> None:
-        """Take the answer, or the exception in its place; called once, in the event loop."""
+    def set_result(self, result: Result | Exception, /) -> None:
+        """Receive the result, or the exception in its place; called once, in the event loop."""
 
 
 class Job(NamedTuple, Generic[In, Out]):
-    """since: seconds of time.monotonic() at which it was put."""
+    """An item in the queue. since: seconds of time.monotonic() at which it was enqueued."""
 
     since: float
     item: In
@@ -48,10 +48,10 @@ class Job(NamedTuple, Generic[In, Out]):
 class BatchQueue(Generic[In, Out]):
     """Items that wait for a model that runs one batch at a time.
 
-    run: answers a batch, item by item; what it raises is the answer to all of them. sizes: those of
-    batches, falling, the last 1. is_brief: whether a batch is run in the event loop, which stands still
-    meanwhile, instead of in a thread. max_wait_s: seconds that an item may wait for a batch that could start;
-    one that never ends refuses nobody.
+    run: returns one result for each item of a batch; what it raises is the result of all of them.
+    is_brief: whether a batch runs in the event loop, which is blocked meanwhile, or in a thread.
+    sizes: possible batch sizes in falling order, the last one 1. max_wait_s: seconds that an item may wait;
+    then its result is InputError: overloaded. A batch that never ends refuses nobody.
     """
 
     def __init__(
@@ -67,21 +67,21 @@ class BatchQueue(Generic[In, Out]):
         self.max_wait_s = max_wait_s
         self._waiting: deque[Job[In, Out]] = deque()
         self._thread = ThreadPoolExecutor(1, "model")
-        self._busy = False
-        self._planned = False
+        self._busy = False  # a batch runs in the thread
+        self._planned = False  # `_look` is scheduled
         self._seen = 0
 
-    async def answer(self, item: In) -> Out:
-        """Wait for the item's batch; raises what its run raises, and InputError: overloaded."""
+    async def submit(self, item: In) -> Out:
+        """Enqueue an item and wait for its result. Raises what `run` raises, and InputError: overloaded."""
         future: asyncio.Future[Out | Exception] = asyncio.get_running_loop().create_future()
-        self.put(item, future)
+        self.enqueue(item, future)
         result = await future
         if isinstance(result, Exception):
             raise result
         return result
 
-    def put(self, item: In, waiter: Waiter[Out]) -> None:
-        """Have the item answered; after `max_wait_s`, with InputError: overloaded."""
+    def enqueue(self, item: In, waiter: Waiter[Out]) -> None:
+        """Queue an item; its waiter receives a result, or InputError after `max_wait_s`."""
         self._waiting.append(Job(time.monotonic(), item, waiter))
         self._plan()
 
@@ -92,7 +92,11 @@ class BatchQueue(Generic[In, Out]):
             asyncio.get_running_loop().call_soon(self._look)
 
     def _look(self) -> None:
-        """Start a batch, unless the event loop is still reading requests that have come."""
+        """Start a batch, unless the event loop is still reading requests that have arrived.
+
+        call_soon runs after the loop has polled its sockets once more. As long as that brings new items,
+        look again: starting at once would run 32 simultaneous requests as 32 batches of one.
+        """
         if self._seen < len(self._waiting) < self.sizes[0]:
             self._seen = len(self._waiting)
             asyncio.get_running_loop().call_soon(self._look)
@@ -100,7 +104,7 @@ class BatchQueue(Generic[In, Out]):
             self._planned = False
             self._refuse_late()
             if self._waiting:
-                self._start()
+                self._start_batch()
 
     def _refuse_late(self) -> None:
         oldest = time.monotonic() - self.max_wait_s
@@ -108,36 +112,39 @@ class BatchQueue(Generic[In, Out]):
             late = f"the request waited longer than {self.max_wait_s:g} s; try again"
             _hand_out([self._waiting.popleft()], [InputError("overloaded", late)])
 
-    def _start(self) -> None:
+    def _start_batch(self) -> None:
         size = next(size for size in self.sizes if size <= len(self._waiting))
         jobs = [self._waiting.popleft() for _ in range(size)]
         items = [job.item for job in jobs]
         try:
             brief = self.is_brief(items)
-        except Exception as error:  # noqa: BLE001 - handed to those who wait
+        except Exception as error:  # noqa: BLE001 - it is the result of those that wait
             _hand_out(jobs, [error] * len(jobs))
             self._plan()
             return
         if brief:
-            _hand_out(jobs, self._answers(items))
+            # `_plan` comes after: the loop reads what arrived during the batch before the next one starts
+            _hand_out(jobs, self._results(items))
             self._plan()
             return
         self._busy = True
-        future = asyncio.get_running_loop().run_in_executor(self._thread, self._answers, items)
-        future.add_done_callback(functools.partial(self._end, jobs))
+        future = asyncio.get_running_loop().run_in_executor(self._thread, self._results, items)
+        future.add_done_callback(functools.partial(self._end_batch, jobs))
 
-    def _end(self, jobs: Sequence[Job[In, Out]], future: asyncio.Future[Sequence[Out | Exception]]) -> None:
+    def _end_batch(
+        self, jobs: Sequence[Job[In, Out]], future: asyncio.Future[Sequence[Out | Exception]]
+    ) -> None:
         self._busy = False
         _hand_out(jobs, future.result())
         self._plan()
 
-    def _answers(self, items: Sequence[In]) -> Sequence[Out | Exception]:
-        """One for each item, whatever happens."""
+    def _results(self, items: Sequence[In]) -> Sequence[Out | Exception]:
+        """Return one result for each item, whatever happens: a lost result would hang its client."""
         try:
             results = self.run(items)
             if len(results) != len(items):
-                raise RuntimeError(f"{len(results)} answers for {len(items)} items")
-        except Exception as error:  # noqa: BLE001 - handed to those who wait
+                raise RuntimeError(f"{len(results)} results for {len(items)} items")
+        except Exception as error:  # noqa: BLE001 - it is the result of those that wait
             return [error] * len(items)
         return results
 
@@ -148,5 +155,5 @@ def _hand_out(jobs: Sequence[Job[In, Out]], results: Sequence[Out | Exception]) 
             continue
         try:
             job.waiter.set_result(result)
-        except Exception:  # the others have their answers all the same
-            logger.exception("an answer could not be written")
+        except Exception:  # one that cannot take its result must not cost the others theirs
+            logger.exception("a response could not be written")

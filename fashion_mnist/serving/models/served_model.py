@@ -1,88 +1,109 @@
-"""The model that a service answers with: one object, so that it can be replaced in one assignment."""
+"""A served model: its predictor, its queue, its spec and its name, as one object."""
 
-import timeit
-from typing import Any
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fashion_mnist.errors import ModelError
 from fashion_mnist.imaging import pixels
+from fashion_mnist.inference.openvino_runtime import BATCH_SIZES
 from fashion_mnist.inference.predictions import Predictions
 from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.registry import model_folder
 from fashion_mnist.registry.store import ChosenModel
 from fashion_mnist.serving.config import ServeConfig
+from fashion_mnist.serving.models.batching import BatchQueue, Waiter
 from fashion_mnist.serving.monitoring.prediction_metrics import PredictionCounters, error_counters, show_model
-from fashion_mnist.serving.protocol import answers, requests
+from fashion_mnist.serving.protocol.requests import PredictRequest
+from fashion_mnist.serving.protocol.responses import encode_predictions
+
+PIECE_IMAGES: Final = 64
+"""A large request passes through the queue in pieces of this many images, one after the other, so that small
+requests share the model with it."""
+BRIEF_S: Final = 0.02
+"""Longest batch that may block the event loop. A longer one runs in a thread, which competes with the event
+loop for the interpreter and the processor and costs a quarter of the throughput."""
+MEMORY: Final = 0.9
+"""Weight of the past in the moving average of the time an image takes: it follows a change within ten
+batches, and one batch that was interrupted does not send the next into a thread."""
 
 
 class ServedModel:
-    """A chosen model, compiled and warm.
+    """A chosen model, compiled, warm, and with a queue of its own.
 
-    name: as answers give it. example: one real image of the model's, uint8 (1, H, W[, 3]), for the
-    documentation and to warm up with; example_prediction: its own. single_s: what it takes, warm.
+    A request is decoded for its spec, queued at it and answered by it. Whoever replaces the served model
+    assigns another object; requests in flight finish with the one they began with.
+
+    name: as in responses. example: one of the model's own images, uint8 (1, H, W[, 3]), for the documentation
+    and the warm-up. image_s: moving average of the seconds that an image takes.
     Raises ModelError.
     """
 
     def __init__(self, chosen: ChosenModel, config: ServeConfig) -> None:
         self.name = chosen.name
-        self.counters: PredictionCounters | None = None
         self.predictor = Predictor(chosen.folder, config.threads_a_worker, config.precision)
         self.spec = self.predictor.spec
+        sizes = [size for size in BATCH_SIZES if size <= config.batch_size]
+        self.queue: BatchQueue[NDArray[np.uint8], Predictions] = BatchQueue(
+            self.run_batch, self.is_brief, sizes, config.max_latency_ms / 1000
+        )
         path = chosen.folder / model_folder.EXAMPLE
         try:
             self.example: NDArray[np.uint8] = pixels.read_picture(path.read_bytes(), self.spec)[None]
         except OSError as error:
             raise ModelError(f"{path}: not readable ({error.strerror})") from error
+        self._counters: PredictionCounters | None = None
+        self._batch_sizes: Any = None
         self.predictor.warm_up()
+        start = perf_counter()
         self.example_prediction = self.predictor.predict(self.example)
-        self.single_s = min(timeit.repeat(lambda: self.predictor.predict(self.example), number=1, repeat=5))
+        self.image_s = perf_counter() - start
 
-    def start_counting(self) -> None:
-        """Show model and counters in /metrics. Before that nothing is counted: to warm up is no traffic."""
+    def start_counting(self, batch_sizes: Any) -> None:
+        """Show model and predictions in /metrics from now on; the warm-up is not traffic.
+
+        batch_sizes: a Prometheus histogram.
+        """
         record = self.predictor.record
         show_model(self.name, record.network, self.predictor.precision)
         error_counters()
-        self.counters = PredictionCounters(self.spec.classes, calibrated=record.ood_threshold is not None)
+        self._counters = PredictionCounters(self.spec.classes, calibrated=record.ood_threshold is not None)
+        self._batch_sizes = batch_sizes
 
-    def describe(self, config: ServeConfig) -> dict[str, Any]:
-        """The answer of GET /model."""
-        record = self.predictor.record
-        metrics = record.metrics or {}
-        shown = ("n", "accuracy", "precision", "recall", "f1", "nll")
-        return {
-            "model": self.name,
-            "network": record.network,
-            "dataset": record.data.get("name"),
-            "created": record.created,
-            "classes": list(self.spec.classes),
-            "input_shape": list(self.spec.shape),
-            "precision": self.predictor.precision,
-            "metrics": {key: metrics[key] for key in shown if key in metrics} or None,
-            "calibrated": record.temperature is not None,
-            "ood_threshold": record.ood_threshold,
-            "answers": {
-                "top": True,
-                "in_distribution": record.ood_threshold is not None,
-            },
-            "limits": {
-                "body_bytes": config.max_body_bytes,
-                "images": config.max_images,
-                "picture_pixels": config.max_pixels,
-                "body_timeout_s": config.body_timeout_s,
-            },
-            "content_types": list(requests.CONTENT_TYPES),
-        }
+    def enqueue(self, images: NDArray[np.uint8], waiter: Waiter[Predictions]) -> None:
+        """Queue images, uint8 (n, H, W[, 3]) with n up to PIECE_IMAGES; the waiter receives predictions."""
+        self.queue.enqueue(images, waiter)
 
-    def predict(self, items: list[NDArray[np.uint8]]) -> list[Predictions]:
-        """Classify a batch of items together; each is uint8 (n, H, W[, 3]), the answers are in order."""
-        predictions = self.predictor.predict(np.concatenate(items))
-        if self.counters is not None:
-            self.counters.add(predictions)
+    async def predict(self, images: NDArray[np.uint8]) -> Predictions:
+        """Classify uint8 images (n, H, W[, 3]) through the queue; any n from 1.
+
+        Raises InputError: overloaded, and what the network raises.
+        """
+        parts = []
+        for start in range(0, len(images), PIECE_IMAGES):
+            parts.append(await self.queue.submit(images[start : start + PIECE_IMAGES]))  # noqa: PERF401
+        return Predictions.join(parts)
+
+    def run_batch(self, items: Sequence[NDArray[np.uint8]]) -> list[Predictions]:
+        """Classify items together, each uint8 (n, H, W[, 3]); predictions are in the same order."""
+        images = np.concatenate(items)
+        start = perf_counter()
+        predictions = self.predictor.predict(images)
+        took_s = (perf_counter() - start) / len(images)
+        self.image_s = MEMORY * self.image_s + (1 - MEMORY) * took_s
+        if self._counters is not None:
+            self._counters.add(predictions)
+            self._batch_sizes.observe(len(items))
         ends = np.cumsum([len(item) for item in items]).tolist()
         return [predictions[end - len(item) : end] for item, end in zip(items, ends, strict=True)]
 
-    def write_answer(self, predictions: Predictions, item: requests.Item) -> bytes:
-        """The body for one request's predictions."""
-        return answers.write_answer(predictions, item, self.spec, self.name)
+    def is_brief(self, items: Sequence[NDArray[np.uint8]]) -> bool:
+        """Return whether a batch is short enough to run in the event loop."""
+        return sum(map(len, items)) * self.image_s < BRIEF_S
+
+    def encode(self, predictions: Predictions, request: PredictRequest) -> bytes:
+        """Encode the response to one request."""
+        return encode_predictions(predictions, request, self.spec, self.name)

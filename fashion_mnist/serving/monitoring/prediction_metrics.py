@@ -9,8 +9,8 @@ import functools
 from typing import Any, Final
 
 import numpy as np
-from bentoml._internal.configuration.containers import BentoMLContainer
 
+from fashion_mnist.bentoml_internals import BentoMLContainer
 from fashion_mnist.errors import HTTP_ERRORS
 from fashion_mnist.inference.predictions import Predictions
 

@@ -1,22 +1,20 @@
-"""BentoML's metrics of requests, at a tenth of the cost."""
+"""BentoML's request metrics, at a tenth of their cost."""
 
 from collections.abc import Collection
 from functools import cache
 from time import perf_counter
 from typing import Any
 
-from bentoml._internal.context import server_context
-from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from fashion_mnist.bentoml_internals import RunnerTrafficMetricsMiddleware, server_context
 
 OTHER = "other"
 
 
 class RequestMetrics(RunnerTrafficMetricsMiddleware):
-    """The metrics of bentoml 1.4.39's middleware: same names and labels, looked up once and kept.
+    """The metrics of bentoml 1.4.39's middleware under their names and labels, looked up once and kept.
 
-    paths: the endpoints; whatever else is asked for counts as `other`, or else whoever invents paths
-    would fill the memory with counters. They are made when the first request begins, in the worker.
+    paths: the endpoints. Every other path counts as `other`: a client that invents paths must not fill the
+    memory with counters. The metrics are created when the first request begins, in the worker.
     """
 
     def __init__(self, *, paths: Collection[str], **options: Any) -> None:
@@ -27,7 +25,7 @@ class RequestMetrics(RunnerTrafficMetricsMiddleware):
         self.status_metrics = cache(self._status_metrics)
 
     def begin(self, path: str, start: float) -> tuple[str, float]:
-        """A request has come, at this time of perf_counter(); what is returned is for `end`."""
+        """Record that a request arrived at this time of perf_counter(). Pass the result to `end`."""
         if not self._is_setup:
             self._setup()
         endpoint = path if path in self.paths else OTHER
@@ -38,7 +36,7 @@ class RequestMetrics(RunnerTrafficMetricsMiddleware):
         return endpoint, start
 
     def end(self, begun: tuple[str, float], status: int | None) -> None:
-        """It is answered; status None: its client is gone, and nothing is counted."""
+        """Record its response. status: None if the client left; then nothing is counted."""
         endpoint, start = begun
         in_progress, _ = self.endpoint_metrics(endpoint)
         in_progress.dec()
@@ -65,32 +63,3 @@ class RequestMetrics(RunnerTrafficMetricsMiddleware):
     def _status_metrics(self, endpoint: str, status: int) -> tuple[Any, Any]:
         labels = {"endpoint": endpoint, "http_response_code": status, **self._service_labels()}
         return self.metrics_request_total.labels(**labels), self.metrics_request_duration.labels(**labels)
-
-
-class RequestMeter:
-    """Middleware: counts every request but those for /metrics."""
-
-    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
-        self.app = app
-        self.metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] == "/metrics":
-            await self.app(scope, receive, send)
-            return
-        status: int | None = None
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        begun = self.metrics.begin(scope["path"], perf_counter())
-        try:
-            await self.app(scope, receive, send_and_note)
-        except Exception:
-            status = 500  # which Starlette answers, outside of this
-            raise
-        finally:
-            self.metrics.end(begun, status)

@@ -1,28 +1,67 @@
-"""Errors as HTTP responses."""
+"""Predictions and errors to HTTP responses. Knows neither ASGI nor Starlette: both ways of serving use it."""
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 
-from starlette.responses import Response
+import orjson
 
 from fashion_mnist.errors import InputError
+from fashion_mnist.inference.predictions import Predictions, to_objects
 from fashion_mnist.serving.monitoring.prediction_metrics import count_error
-from fashion_mnist.serving.protocol import answers, requests
+from fashion_mnist.serving.protocol.requests import PredictRequest
+from fashion_mnist.spec import ModelSpec
 
 RETRY_AFTER_S: Final = 1
 
+Header = tuple[bytes, bytes]
 
-def error_response(error: InputError, headers: dict[str, str] | None = None) -> Response:
-    """An error as its status and JSON, counted by its code; 503 says when to come back.
 
-    All errors pass through here, also those that are answered outside of BentoML's metrics.
+class Response(NamedTuple):
+    """A complete response. headers: names in lower case, Content-Length included."""
+
+    status: int
+    headers: tuple[Header, ...]
+    body: bytes
+
+
+def json_response(body: bytes, status: int = 200, headers: Iterable[Header] = ()) -> Response:
+    """Build the response for a JSON body."""
+    length = b"%d" % len(body)
+    return Response(
+        status, ((b"content-type", b"application/json"), (b"content-length", length), *headers), body
+    )
+
+
+def error_response(error: InputError, headers: Iterable[Header] = ()) -> Response:
+    """Build the response to an error, and count it by its code; 503 says when to come back.
+
+    Every error passes through here, also those that BentoML's metrics do not see.
     """
     count_error(error.code)
-    headers = dict(headers or {})
     if error.status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
-    return Response(answers.write_error(error), error.status, headers, requests.JSON)
+        headers = (*headers, (b"retry-after", b"%d" % RETRY_AFTER_S))
+    return json_response(encode_error(error), error.status, headers)
 
 
 def internal_error() -> InputError:
-    """What a client may know of a failure of ours."""
+    """Return what a client may know about a failure of the service."""
     return InputError("internal_error", "the service failed on this request; its log has the cause")
+
+
+def encode_predictions(
+    predictions: Predictions, request: PredictRequest, spec: ModelSpec, model: str
+) -> bytes:
+    """Encode the predictions for one request: an object, or `{"predictions": […]}` for a batch."""
+    objects = to_objects(predictions, spec.classes, request.options.top)
+    if request.single:
+        objects[0]["model"] = model
+        return orjson.dumps(objects[0])
+    return orjson.dumps({"predictions": objects, "model": model})
+
+
+def encode_error(error: InputError) -> bytes:
+    """Encode an error: `{"error", "code"}`, with `index` for a batch."""
+    content: dict[str, Any] = {"error": str(error), "code": error.code}
+    if error.index is not None:
+        content["index"] = error.index
+    return orjson.dumps(content)

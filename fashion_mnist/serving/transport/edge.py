@@ -1,48 +1,72 @@
-"""What every HTTP answer has, whoever gives it: a request id."""
+"""The outermost ASGI application: takes every request to the gate."""
 
-import random
-import re
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import MutableMapping
+from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fashion_mnist.errors import InputError
-from fashion_mnist.serving.protocol.responses import error_response
+from fashion_mnist.serving.admission.gate import Gate, Ticket
+from fashion_mnist.serving.protocol.responses import Response, error_response
 
-REQUEST_ID: Final = b"x-request-id"
-PRINTABLE: Final = re.compile(rb"[\x21-\x7e]{1,128}")
-
-
-def request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The caller's, if it sent one of printable signs; else 32 random hexadecimal digits."""
-    for name, sent in headers:
-        if name == REQUEST_ID and PRINTABLE.fullmatch(sent):
-            return sent
-    return b"%032x" % random.getrandbits(128)
+TICKET: Final = "fashion_mnist.ticket"
+"""Key of a scope under which the fast path leaves the ticket of a request that it admitted but passes on."""
 
 
 class Edge:
-    """Outermost: every answer carries X-Request-ID, see `request_id`.
+    """Admits requests. Refuses WebSockets with the JSON of all errors; the application would only say 403."""
 
-    A WebSocket is refused in the form of all errors; the application would say 403 and nothing else.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self.app = app
+        self.gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        header = (REQUEST_ID, request_id(scope["headers"]))
+        admitted = scope.pop(TICKET, None) or self._admit(scope)
+        if isinstance(admitted, Response):
+            await send_response(send, admitted, scope["type"])
+            return
+        if scope["type"] == "websocket":
+            response = error_response(InputError("not_found", "there is no WebSocket; POST to /predict"))
+            admitted.finish(response.status)
+            await send_response(send, _with(response, admitted), "websocket")
+            return
+        await self._serve(scope, receive, send, admitted)
 
-        async def send_with_id(message: Message) -> None:
-            if message["type"].endswith("http.response.start"):
-                message["headers"] = [*message["headers"], header]
+    def _admit(self, scope: Scope) -> Ticket | Response:
+        client = scope.get("client")
+        method = scope.get("method", "GET")  # a WebSocket begins as a GET
+        return self.gate.admit(method, scope["path"], scope["headers"], client and tuple(client))
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, ticket: Ticket) -> None:
+        status: int | None = None
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *ticket.headers]
             await send(message)
 
-        app = self.app
-        if scope["type"] == "websocket":
-            app = error_response(InputError("not_found", "there is no WebSocket; send POST to /predict"))
-        await app(scope, receive, send_with_id)
+        try:
+            await self.app(scope, receive, send_with_headers)
+        finally:
+            ticket.finish(status)
+
+
+async def send_response(send: Send, response: Response, kind: str = "http") -> None:
+    """Send a complete response. kind: the scope's type."""
+    prefix = "websocket.http" if kind == "websocket" else "http"
+    start: MutableMapping[str, Any] = {
+        "type": f"{prefix}.response.start",
+        "status": response.status,
+        "headers": list(response.headers),
+    }
+    await send(start)
+    await send({"type": f"{prefix}.response.body", "body": response.body})
+
+
+def _with(response: Response, ticket: Ticket) -> Response:
+    return response._replace(headers=response.headers + ticket.headers)

@@ -1,91 +1,105 @@
-"""Requests whose whole body has come, answered without the way through ASGI.
+"""Fast path: answers small requests straight from Uvicorn's parser, bypassing ASGI.
 
-Uvicorn makes a task, a scope, an event and two messages for a request, before and behind each of which
-stand middlewares. A request for a small picture is there as a whole when its first byte is, so all of that
-only costs time: half of what Python does for such a request. It is taken from Uvicorn's parser and answered
-into its transport; whatever is unusual about a request sends it the usual way.
+For each request Uvicorn creates a task, a scope, an event and two messages, and middlewares stand before and
+behind them. A request for a small picture is complete when its first bytes arrive, so all of that only costs
+time: half of what Python does for such a request. Here it is taken from the parser and answered into the
+transport. It passes the same gate as every other request; anything unusual about it sends it through ASGI.
 docs/performance.md has the figures.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-Headers = Sequence[tuple[bytes, bytes]]
+from fashion_mnist.serving.admission.gate import Gate, Headers, Ticket
+from fashion_mnist.serving.protocol.responses import Response, error_response, internal_error
+from fashion_mnist.serving.transport.edge import TICKET
+
+logger = logging.getLogger("bentoml.service")
 
 MAX_URL_BYTES: Final = 256
-"""Far more than all parameters take. Uvicorn refuses 64 KB; what is read here has not passed there."""
+"""Far more than all parameters take. Uvicorn refuses 64 KB, but this path does not pass that check."""
 
 
 class Exchange:
-    """One request and its answer, in the place of Uvicorn's RequestResponseCycle.
+    """One request and its response, in the place of Uvicorn's RequestResponseCycle.
 
-    headers: names in lower case. query: of the URL. The other attributes are those that HttpToolsProtocol
-    reads and sets.
+    headers: names in lower case. query: of the URL. ticket: from the gate. The other attributes are those
+    that HttpToolsProtocol reads and sets on a cycle.
     """
 
     message_event: ClassVar = asyncio.Event()  # nobody waits for it
 
-    def __init__(self, protocol: "DirectProtocol", query: bytes, body: bytes) -> None:
+    def __init__(self, protocol: "FastPathProtocol", query: bytes, body: bytes) -> None:
         self.protocol = protocol
         self.headers: Headers = protocol.headers
         self.query = query
         self.body = body
+        self.ticket: Ticket | None = None
         self.keep_alive: bool = protocol.parser.should_keep_alive()
         self.disconnected = False
         self.response_complete = False
 
-    def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        """Write the answer, unless the client is gone. headers: with Content-Length."""
+    def respond(self, response: Response) -> None:
+        """Write the response, unless the client has left, and hand back the ticket."""
+        headers = response.headers
+        if self.ticket is not None:
+            headers += self.ticket.headers
+            self.ticket.finish(response.status)
         self.response_complete = True
         transport = self.protocol.transport
         if self.disconnected or transport.is_closing():
             return
-        parts = [STATUS_LINE[status]]
+        parts = [STATUS_LINE[response.status]]
         for name, value in (*self.protocol.server_state.default_headers, *headers):
             parts += (name, b": ", value, b"\r\n")
         parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        parts.append(body)
+        parts.append(response.body)
         transport.write(b"".join(parts))
         if not self.keep_alive:
             transport.close()
+        # starts requests that were pipelined behind this one, and the timer of the idle connection
         self.protocol.on_response_complete()
 
 
-Take = Callable[[Exchange], bool]
-"""Answers an exchange, now or later; False if it has to go the usual way. Raises nothing: Uvicorn's parser
-would call the request invalid, and log nothing."""
+Handler = Callable[[Exchange], bool]
+"""Answers an exchange, now or later; returns False if the request must go through ASGI."""
 
 
-class DirectProtocol(HttpToolsProtocol):
-    """HttpToolsProtocol of uvicorn 0.54 that offers requests to `take` first.
+class FastPathProtocol(HttpToolsProtocol):
+    """Uvicorn's protocol (0.54), which first offers POSTs to one path to a handler.
 
-    path: of the requests, which are POST. most_bytes: of their bodies.
+    A request is held back from Uvicorn until it is complete. Uvicorn sees either all of it or nothing:
+    `_pass_on` replays what was held, and is the only way back.
+    path: of the requests. max_bytes: of their bodies.
     """
 
-    def __init__(self, *args: Any, path: bytes, most_bytes: int, take: Take, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, path: str, max_bytes: int, gate: Gate, handler: Handler, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
         self.path = path
-        self.most_bytes = most_bytes
-        self.take = take
+        self.path_bytes = path.encode()
+        self.max_bytes = max_bytes
+        self.gate = gate
+        self.handler = handler
         self.held: bytearray | None = None
-        self.logs = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.held is None or self.transport.is_closing():
             return
         try:
-            self._pass_on()  # the rest of the body comes later
+            self._pass_on()  # the rest of the body comes later, and a slow body needs ASGI's timeout
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
 
     def on_headers_complete(self) -> None:
-        if self._may_be_direct():
+        if self._is_eligible():
             self.held = bytearray()
         else:
             super().on_headers_complete()
@@ -95,25 +109,45 @@ class DirectProtocol(HttpToolsProtocol):
             super().on_body(body)
             return
         self.held += body
-        if len(self.held) > self.most_bytes:
+        if len(self.held) > self.max_bytes:
             self._pass_on()
 
     def on_message_complete(self) -> None:
         if self.held is not None:
-            exchange = Exchange(self, self.url[len(self.path) + 1 :], bytes(self.held))
+            exchange = Exchange(self, self.url[len(self.path_bytes) + 1 :], bytes(self.held))
+            # the parser may deliver the next pipelined request before this one is answered: until then,
+            # Uvicorn must find this exchange in the place of the current cycle
             previous, self.cycle = self.cycle, exchange  # type: ignore[assignment]
-            if self.take(exchange):
+            if self._answer(exchange):
                 self.held = None
                 return
             self.cycle = previous
+            self.scope[TICKET] = exchange.ticket  # type: ignore[typeddict-unknown-key]
             self._pass_on()
         super().on_message_complete()
 
-    def _may_be_direct(self) -> bool:
-        """A POST to the path, with nothing unusual, while no answer is under way."""
+    def _answer(self, exchange: Exchange) -> bool:
+        """Admit the request and offer it to the handler.
+
+        Nothing may be raised here: Uvicorn's parser would call the request invalid, and log nothing.
+        """
+        try:
+            admitted = self.gate.admit("POST", self.path, exchange.headers, self.client)
+            if isinstance(admitted, Response):
+                exchange.respond(admitted)
+                return True
+            exchange.ticket = admitted
+            return self.handler(exchange)
+        except Exception:
+            logger.exception("the fast path failed")
+            exchange.respond(error_response(internal_error()))
+            return True
+
+    def _is_eligible(self) -> bool:
+        """Return whether this is an ordinary POST to the path, with no other response in progress."""
         return (
             len(self.url) <= MAX_URL_BYTES
-            and self.url.partition(b"?")[0] == self.path
+            and self.url.partition(b"?")[0] == self.path_bytes
             and b"#" not in self.url
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
@@ -121,13 +155,12 @@ class DirectProtocol(HttpToolsProtocol):
             and not self.expect_100_continue
             and not self.root_path
             and self.limit_concurrency is None
-            and not self.logs
             and not self.flow.write_paused
             and (self.cycle is None or self.cycle.response_complete)
         )
 
     def _pass_on(self) -> None:
-        """Have the request answered by the application, from what has come of it."""
+        """Let the application answer the request, from what has arrived of it."""
         body, self.held = self.held, None
         super().on_headers_complete()
         if body:

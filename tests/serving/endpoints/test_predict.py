@@ -1,39 +1,50 @@
-"""Requests that are answered without ASGI: which are taken, and what becomes of them."""
+"""The endpoint on the fast path: what it answers there, what it passes on, and what becomes of failures."""
 
 import asyncio
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.models import write_untrained
 from support.paths import BOOT
+from support.pictures import encode
 from support.requests import npy, picture
 
 from fashion_mnist.errors import InputError
 from fashion_mnist.inference.predictions import Predictions
-from fashion_mnist.inference.predictor import CHUNKS
 from fashion_mnist.registry import store
+from fashion_mnist.serving.admission.gate import Headers
 from fashion_mnist.serving.config import ServeConfig
-from fashion_mnist.serving.endpoints.predict import QUICK_BYTES, PredictEndpoint
-from fashion_mnist.serving.models.batching import BatchQueue
+from fashion_mnist.serving.endpoints.predict import PredictEndpoint
 from fashion_mnist.serving.models.served_model import ServedModel
-from fashion_mnist.serving.transport.fast_path import Headers
+from fashion_mnist.serving.protocol.bodies import QUICK_BYTES
+from fashion_mnist.serving.protocol.responses import Response
+from fashion_mnist.spec import ModelSpec
 
 PNG = (b"image/png", BOOT.read_bytes())
 
 
 class Request:
-    """An exchange that keeps its answer."""
+    """An exchange that keeps its responses."""
 
     def __init__(self, kind: bytes, body: bytes, query: bytes = b"") -> None:
-        self.headers: Headers = [(b"content-type", kind), (b"x-request-id", b"mine")]
+        self.headers: Headers = [(b"content-type", kind)]
         self.body = body
         self.query = query
-        self.answers: list[tuple[int, dict[bytes, bytes], bytes]] = []
+        self.responses: list[Response] = []
 
-    def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        self.answers.append((status, dict(headers), body))
+    def respond(self, response: Response) -> None:
+        self.responses.append(response)
+
+    @property
+    def answer(self) -> tuple[int, str]:
+        """Status, and class or code."""
+        (response,) = self.responses
+        content = json.loads(response.body)
+        return response.status, str(content.get("code") or content["prediction"])
 
 
 @pytest.fixture(scope="module")
@@ -41,101 +52,111 @@ def served() -> ServedModel:
     return ServedModel(store.choose("bundled"), ServeConfig())
 
 
-class Service:
-    """An endpoint; error: what the model raises."""
+def ask(served: ServedModel, *requests: Request, **settings: int) -> list[bool]:
+    """Offer the requests one after the other, and wait for the responses; returns which were answered."""
+    endpoint = PredictEndpoint(lambda: served, ServeConfig().model_copy(update=settings))
 
-    def __init__(self, served: ServedModel, error: Exception | None = None, **settings: int) -> None:
-        self.model = served
-        self.error = error
-        queue = BatchQueue(self.run, lambda items: True, CHUNKS, max_wait_s=10)
-        self.endpoint = PredictEndpoint(
-            lambda: served, ServeConfig().model_copy(update=settings), queue, None
-        )
+    async def run() -> list[bool]:
+        answered = [endpoint.try_answer(request) for request in requests]  # type: ignore[arg-type]
+        waiting = [r for r, was in zip(requests, answered, strict=True) if was]
+        while not all(request.responses for request in waiting):
+            await asyncio.sleep(0)
+        return answered
 
-    def run(self, items: Sequence[NDArray[np.uint8]]) -> Sequence[Predictions]:
-        if self.error is not None:
-            raise self.error
-        return self.model.predict(list(items))
-
-    def ask(self, *requests: Request) -> list[bool]:
-        """Offer the requests, one after the other, and wait for the answers."""
-
-        async def run() -> list[bool]:
-            taken = [self.endpoint.take(request) for request in requests]  # type: ignore[arg-type]
-            for _ in range(5):
-                await asyncio.sleep(0)
-            return taken
-
-        taken = asyncio.run(run())
-        assert self.endpoint.in_flight == 0
-        return taken
+    return asyncio.run(asyncio.wait_for(run(), 10))
 
 
-def test_what_is_taken_is_answered(served: ServedModel) -> None:
+def test_small_requests_are_answered(served: ServedModel) -> None:
     requests = [Request(*PNG), Request(*PNG, query=b"top=2"), Request(*PNG)]
-    assert Service(served).ask(*requests) == [True] * 3
+    assert ask(served, *requests) == [True] * 3
     for request, count in zip(requests, (10, 2, 10), strict=True):
-        ((status, headers, body),) = request.answers
+        ((status, headers, body),) = request.responses
         answer = json.loads(body)
         assert (status, answer["prediction"], len(answer["probabilities"])) == (200, "Ankle boot", count)
-        assert headers == {
+        assert dict(headers) == {
             b"content-type": b"application/json",
             b"content-length": b"%d" % len(body),
-            b"x-request-id": b"mine",
         }
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [
+        (Request(b"image/png", PNG[1][:100]), (400, "broken_picture")),
+        (Request(b"text/csv", b"1,2"), (415, "unsupported_content_type")),
+        (Request(*PNG, query=b"top=0"), (422, "bad_parameter")),
+        (Request(b"application/json", b"{}"), (422, "missing_pixels")),
+        (Request(b"application/json", b"{"), (400, "broken_json")),
+        (Request(b"application/x-npy", b"nothing"), (400, "broken_npy")),
+    ],
+)
+def test_small_bad_requests_are_answered_too_and_decoded_once(
+    served: ServedModel, request_: Request, answer: tuple[int, str]
+) -> None:
+    assert ask(served, request_) == [True]
+    assert request_.answer == answer
 
 
 @pytest.mark.parametrize(
     "request_",
     [
-        Request(b"image/png", PNG[1][:100]),
-        Request(b"text/csv", b"1,2"),
-        Request(*PNG, query=b"top=0"),
-        Request(b"application/json", b"{}"),
         Request(b"application/x-npy", npy(np.zeros((12, 784), np.uint8))),
         Request(b"multipart/form-data; boundary=x", b"--x--"),
+        Request(b"image/png", picture(np.zeros((400, 400), np.uint8), "PNG")),  # 400 x 400 in 500 bytes
     ],
 )
-def test_what_is_wrong_or_takes_long_is_left_to_the_usual_way(served: ServedModel, request_: Request) -> None:
-    assert Service(served).ask(request_) == [False]
-    assert request_.answers == []
+def test_what_takes_long_is_passed_on(served: ServedModel, request_: Request) -> None:
+    assert ask(served, request_) == [False]
+    assert request_.responses == []
 
 
-def test_large_pictures_in_small_files_are_left_to_the_usual_way(served: ServedModel) -> None:
-    large = picture(np.zeros((400, 400), np.uint8), "PNG")
-    assert len(large) < QUICK_BYTES
-    assert Service(served).ask(Request(b"image/png", large)) == [False]
+def test_a_body_beyond_the_limit_is_passed_on_to_where_it_is_named(served: ServedModel) -> None:
+    assert ask(served, Request(*PNG), max_body_bytes=100) == [False]
 
 
-def test_a_full_service_takes_nothing(served: ServedModel) -> None:
-    service = Service(served, max_in_flight=1)
-    assert service.ask(Request(*PNG), Request(*PNG)) == [True, False]
-    assert Service(served, max_body_bytes=100).ask(Request(*PNG)) == [False]
+def test_of_tiny_images_no_more_enter_the_queue_at_once_than_it_takes(tmp_path: Path) -> None:
+    spec = ModelSpec(("a", "b"), 8, 8, 1)
+    tiny = ServedModel(store.choose(str(write_untrained(tmp_path / "tiny", spec))), ServeConfig())
+    many = npy(np.zeros((100, 64), np.uint8))
+    assert len(many) < QUICK_BYTES
+    assert ask(tiny, Request(b"application/x-npy", many)) == [False]
+    few = Request(b"application/x-npy", npy(np.zeros((50, 64), np.uint8)))
+    assert ask(tiny, few) == [True]
+    assert len(json.loads(few.responses[0].body)["predictions"]) == 50
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "code"),
+    ("error", "answer"),
     [
-        (ZeroDivisionError(), 500, "internal_error"),
-        (InputError("overloaded", "the request waited longer than 10 s; try again"), 503, "overloaded"),
+        (ZeroDivisionError(), (500, "internal_error")),
+        (InputError("overloaded", "the request waited longer than 10 s; try again"), (503, "overloaded")),
     ],
 )
 def test_a_failure_of_the_model_is_answered_in_words(
-    served: ServedModel, error: Exception, status: int, code: str
+    served: ServedModel, monkeypatch: pytest.MonkeyPatch, error: Exception, answer: tuple[int, str]
 ) -> None:
+    def fail(items: Sequence[NDArray[np.uint8]]) -> Sequence[Predictions]:
+        raise error
+
+    monkeypatch.setattr(served.queue, "run", fail)
     request = Request(*PNG)
-    assert Service(served, error).ask(request) == [True]
-    ((found, headers, body),) = request.answers
-    assert (found, json.loads(body)["code"]) == (status, code)
-    assert headers[b"x-request-id"] == b"mine"
-    assert (b"retry-after" in headers) == (status == 503)
+    assert ask(served, request) == [True]
+    assert request.answer == answer
+    assert (b"retry-after" in dict(request.responses[0].headers)) == (answer[0] == 503)
 
 
-def test_a_failure_before_the_queue_is_left_to_the_usual_way(served: ServedModel) -> None:
-    service = Service(served)
+def test_a_failure_before_the_queue_is_answered_in_words(
+    served: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "spec", None)
+    request = Request(b"application/json", json.dumps({"pixels": [0] * 784}).encode())
+    endpoint = PredictEndpoint(lambda: served, ServeConfig())
+    with pytest.raises(AttributeError):  # the protocol answers it, see test_fast_path.py
+        endpoint.try_answer(request)  # type: ignore[arg-type]
 
-    def fail() -> ServedModel:
-        raise RuntimeError
 
-    service.endpoint.served = fail
-    assert service.ask(Request(*PNG)) == [False]
+def test_a_palette_picture_is_small_enough(served: ServedModel) -> None:
+    from PIL import Image
+
+    request = Request(b"image/png", encode(Image.new("P", (28, 28))))
+    assert ask(served, request) == [True]

@@ -23,7 +23,7 @@ class Model:
         sizes = [size for size in SIZES if size <= most]
         self.queue: BatchQueue[int, int] = BatchQueue(self.run, self.is_brief, sizes, max_wait_s=10)
         self.here = here
-        self.answer = self.queue.answer
+        self.submit = self.queue.submit
 
     def is_brief(self, numbers: Sequence[int]) -> bool:
         if 14 in numbers:
@@ -54,10 +54,10 @@ async def wait_for(condition: Callable[[], bool]) -> None:
 def test_what_has_come_goes_together_at_once_and_what_comes_meanwhile_next() -> None:
     async def test() -> None:
         model = Model()
-        tasks = [asyncio.create_task(model.answer(n)) for n in range(3)]
+        tasks = [asyncio.create_task(model.submit(n)) for n in range(3)]
         await wait_for(lambda: bool(model.batches))
         assert model.batches == [[0, 1]]  # of a size that the model runs in one call
-        tasks += [asyncio.create_task(model.answer(n)) for n in range(3, 10)]
+        tasks += [asyncio.create_task(model.submit(n)) for n in range(3, 10)]
         await asyncio.sleep(0)
         model.free.set()
         assert await asyncio.gather(*tasks) == [2 * n for n in range(10)]
@@ -70,10 +70,10 @@ def test_what_has_come_goes_together_at_once_and_what_comes_meanwhile_next() -> 
 def test_in_the_event_loop_batches_are_the_same() -> None:
     async def test() -> None:
         model = Model(here=True)
-        tasks = [asyncio.create_task(model.answer(n)) for n in range(7)]
+        tasks = [asyncio.create_task(model.submit(n)) for n in range(7)]
         assert await asyncio.gather(*tasks) == [2 * n for n in range(7)]
         assert model.batches == [[0, 1, 2, 3], [4, 5], [6]]
-        assert await model.answer(21) == 42
+        assert await model.submit(21) == 42
         assert model.threads == {threading.get_ident()}
 
     run(test())
@@ -84,7 +84,7 @@ def test_while_requests_come_the_event_loop_reads_on() -> None:
         model = Model(here=True, most=8)
         tasks = []
         for number in range(4):  # each in a turn of its own, before the model has started
-            tasks.append(asyncio.create_task(model.answer(number)))
+            tasks.append(asyncio.create_task(model.submit(number)))
             await asyncio.sleep(0)
         assert await asyncio.gather(*tasks) == [0, 2, 4, 6]
         assert model.batches == [[0, 1, 2, 3]]
@@ -100,10 +100,10 @@ def test_a_failure_reaches_its_batch_and_no_other(here: bool, bad: int, error: t
     async def test() -> None:
         model = Model(here=here)
         model.free.set()
-        tasks = [asyncio.create_task(model.answer(n)) for n in (0, bad, 1, 2, 3, 4)]
+        tasks = [asyncio.create_task(model.submit(n)) for n in (0, bad, 1, 2, 3, 4)]
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(r) for r in results] == [*[error] * 4, int, int]
-        assert await model.answer(21) == 42
+        assert await model.submit(21) == 42
 
     run(test())
 
@@ -111,10 +111,10 @@ def test_a_failure_reaches_its_batch_and_no_other(here: bool, bad: int, error: t
 def test_who_waits_too_long_is_refused() -> None:
     async def test() -> None:
         model = Model()
-        first = asyncio.create_task(model.answer(1))
+        first = asyncio.create_task(model.submit(1))
         await wait_for(lambda: bool(model.batches))
         model.queue.max_wait_s = 0
-        late = asyncio.create_task(model.answer(2))
+        late = asyncio.create_task(model.submit(2))
         await asyncio.sleep(0.01)
         model.free.set()
         assert await first == 2
@@ -122,7 +122,7 @@ def test_who_waits_too_long_is_refused() -> None:
             await late
         assert model.batches == [[1]]
         model.queue.max_wait_s = 10
-        assert await model.answer(3) == 6
+        assert await model.submit(3) == 6
 
     run(test())
 
@@ -131,7 +131,7 @@ def test_who_waits_too_long_is_refused() -> None:
 def test_who_gives_up_leaves_the_others_their_answers(here: bool) -> None:
     async def test() -> None:
         model = Model(here=here)
-        tasks = [asyncio.create_task(model.answer(n)) for n in range(4)]
+        tasks = [asyncio.create_task(model.submit(n)) for n in range(4)]
         await asyncio.sleep(0)
         tasks[0].cancel()
         tasks[2].cancel()
@@ -157,10 +157,10 @@ def test_who_cannot_take_an_answer_leaves_the_others_theirs(here: bool) -> None:
     async def test() -> None:
         model = Model(here=here)
         model.free.set()
-        model.queue.put(1, Broken())
-        assert await model.answer(2) == 4
+        model.queue.enqueue(1, Broken())
+        assert await model.submit(2) == 4
         assert model.batches == [[1, 2]]
-        assert await model.answer(3) == 6
+        assert await model.submit(3) == 6
 
     run(test())
 
@@ -171,7 +171,7 @@ def test_batches_here_and_in_a_thread_follow_each_other() -> None:
         model.is_brief = lambda numbers: numbers[0] % 2 == 0  # type: ignore[method-assign]
         model.queue.is_brief = model.is_brief
         model.free.set()
-        tasks = [asyncio.create_task(model.answer(n)) for n in (1, 1, 2, 2, 3, 3, 4, 4)]
+        tasks = [asyncio.create_task(model.submit(n)) for n in (1, 1, 2, 2, 3, 3, 4, 4)]
         assert await asyncio.gather(*tasks) == [2, 2, 4, 4, 6, 6, 8, 8]
         assert model.batches == [[1, 1], [2, 2], [3, 3], [4, 4]]
         assert len(model.threads) == 2

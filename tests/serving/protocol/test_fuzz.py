@@ -14,7 +14,7 @@ from support.paths import BOOT
 from support.requests import npy
 
 from fashion_mnist.errors import InputError
-from fashion_mnist.serving.protocol import multipart, requests
+from fashion_mnist.serving.protocol import bodies, multipart, requests
 from fashion_mnist.spec import ModelSpec
 
 LIMITS = requests.Limits(body_bytes=1_000_000, images=50, pixels=1_000_000)
@@ -79,9 +79,9 @@ def test_damaged_bodies_are_answered_or_refused(spec: ModelSpec) -> None:
             try:
                 if kind == requests.MULTIPART:
                     files = asyncio.run(multipart.read_files(headers, damaged, LIMITS.images))
-                    images, _ = requests.read_pictures(files, spec, LIMITS)
+                    images, _ = bodies.read_pictures(files, spec, LIMITS)
                 else:
-                    images, _ = requests.read_body(kind, damaged, spec, LIMITS)
+                    images, _ = bodies.read_body(kind, damaged, spec, LIMITS)
                 assert images.dtype == np.uint8
                 assert images.shape[1:] == spec.shape
                 outcomes["read"] += 1

@@ -13,29 +13,31 @@ from numpy.typing import NDArray
 from fashion_mnist.errors import InputError
 from fashion_mnist.inference.predictions import Predictions, to_objects
 from fashion_mnist.inference.predictor import Predictor
-from fashion_mnist.serving.protocol import answers, requests
+from fashion_mnist.serving.protocol import bodies, requests
+from fashion_mnist.serving.protocol.requests import PredictRequest, read_options
+from fashion_mnist.serving.protocol.responses import encode_predictions
 from fashion_mnist.spec import ModelSpec
 
 LIMITS = requests.Limits(body_bytes=1_000_000, images=100, pixels=1_000_000)
 COLOR = ModelSpec(("a", "b"), 4, 6, 3)
 
 
-def test_flat_integers_take_the_fast_way_and_give_the_same(
+def test_flat_integers_take_the_quick_conversion_and_give_the_same(
     spec: ModelSpec, test_images: NDArray[np.uint8]
 ) -> None:
     flat = test_images[0].reshape(-1).tolist()
     body = json.dumps({"pixels": flat}).encode()
-    assert requests._flat_image(flat, body) is not None
-    images, single = requests.read_json(body, spec, LIMITS)
+    assert bodies._flat_image(flat, body) is not None
+    images, single = bodies.read_json(body, spec, LIMITS)
     assert single
     assert np.array_equal(images[0], test_images[0])
 
 
 @pytest.mark.parametrize("first", [True, False, None, "1", 1.5, -1, 256, [1]])
-def test_what_is_no_pixel_never_passes_the_fast_way(spec: ModelSpec, first: object) -> None:
+def test_what_is_not_a_pixel_never_takes_the_quick_conversion(spec: ModelSpec, first: object) -> None:
     body = json.dumps({"pixels": [first] + [0] * 783}).encode()
     with pytest.raises(InputError):
-        requests.read_json(body, spec, LIMITS)
+        bodies.read_json(body, spec, LIMITS)
 
 
 def test_colour_images_are_read_flat_shaped_and_batched() -> None:
@@ -46,7 +48,7 @@ def test_colour_images_are_read_flat_shaped_and_batched() -> None:
         ([image.tolist()] * 2, False),
         ([image.reshape(-1).tolist()] * 2, False),
     ):
-        images, was_single = requests.read_json(orjson.dumps({"pixels": values}), COLOR, LIMITS)
+        images, was_single = bodies.read_json(orjson.dumps({"pixels": values}), COLOR, LIMITS)
         assert was_single is single
         assert np.array_equal(images[-1], image)
 
@@ -56,7 +58,7 @@ def test_a_header_that_promises_more_than_the_file_allocates_nothing() -> None:
     header = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 784)}
     np.lib.format.write_array_header_1_0(file, header)
     with pytest.raises(InputError, match="784000000000000"):
-        requests.read_npy(file.getvalue())
+        bodies.read_npy(file.getvalue())
 
 
 def test_probabilities_on_the_wire_sum_to_one_and_keep_their_order(
@@ -72,9 +74,7 @@ def test_probabilities_on_the_wire_sum_to_one_and_keep_their_order(
 def test_a_model_without_calibration_answers_null() -> None:
     predictions = Predictions(np.array([[0.25, 0.75]]), None, None)
     answer = orjson.loads(
-        answers.write_answer(
-            predictions, requests.Item(np.zeros((1, 4, 6, 3), np.uint8), single=True), COLOR, "m"
-        )
+        encode_predictions(predictions, PredictRequest(np.zeros((1, 4, 6, 3), np.uint8), True), COLOR, "m")
     )
     assert answer["in_distribution"] is None
     assert answer["ood_score"] is None
@@ -86,7 +86,7 @@ def test_impossible_npy_shapes_are_refused(shape: tuple[int, ...]) -> None:
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     with pytest.raises(InputError) as raised:
-        requests.read_npy(file.getvalue() + bytes(784))
+        bodies.read_npy(file.getvalue() + bytes(784))
     assert raised.value.code == "broken_npy"
 
 
@@ -99,14 +99,14 @@ def test_a_long_npy_header_is_not_parsed(spec: ModelSpec, monkeypatch: pytest.Mo
     header = b"\\'" * 4_000
     body = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
     with pytest.raises(InputError) as raised:
-        requests.read_npy(body)
+        bodies.read_npy(body)
     assert raised.value.code == "broken_npy"
     assert isinstance(raised.value.__cause__, ValueError)
 
 
 def test_many_parameters_are_refused_before_they_are_split(spec: ModelSpec) -> None:
     with pytest.raises(InputError, match="more than 16 parameters"):
-        requests.read_query("&".join(["top=1"] * 17), spec)
+        read_options("&".join(["top=1"] * 17), spec)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_many_parameters_are_refused_before_they_are_split(spec: ModelSpec) -> N
 )
 def test_a_top_that_is_no_small_number_is_refused(spec: ModelSpec, top: str) -> None:
     with pytest.raises(InputError, match="top is"):
-        requests.read_query(f"top={quote(top)}", spec)
+        read_options(f"top={quote(top)}", spec)
 
 
 HOSTILE = {
@@ -139,7 +139,7 @@ def test_absurd_numbers_of_things_are_refused_before_they_are_made(
 ) -> None:
     tracemalloc.start()
     with pytest.raises(InputError) as raised:
-        requests.read_body(kind, body, spec, LIMITS)
+        bodies.read_body(kind, body, spec, LIMITS)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert raised.value.code == code
@@ -149,7 +149,7 @@ def test_absurd_numbers_of_things_are_refused_before_they_are_made(
 def test_a_batch_beyond_the_limit_is_refused_before_it_is_converted(spec: ModelSpec) -> None:
     too_many = [["no number"] * 784] * 101
     with pytest.raises(InputError, match="101 images in one request, at most 100 are accepted"):
-        requests.read_json(orjson.dumps({"pixels": too_many}), spec, LIMITS)
+        bodies.read_json(orjson.dumps({"pixels": too_many}), spec, LIMITS)
 
 
 def test_as_many_images_as_the_limit_allows_are_read_in_every_form(
@@ -160,7 +160,7 @@ def test_as_many_images_as_the_limit_allows_are_read_in_every_form(
     for layout in (images, images.reshape(10_000, 784)):
         body = orjson.dumps({"pixels": layout.tolist()})
         assert len(body) < most.body_bytes
-        assert np.array_equal(requests.read_json(body, spec, most)[0], images)
+        assert np.array_equal(bodies.read_json(body, spec, most)[0], images)
     text = json.dumps(test_images.tolist())
     for form in (urlencode({"pixels": text}), urlencode({"pixels": text}, quote_via=quote).lower()):
-        assert np.array_equal(requests.read_form(form.encode(), spec, most)[0], test_images)
+        assert np.array_equal(bodies.read_form(form.encode(), spec, most)[0], test_images)

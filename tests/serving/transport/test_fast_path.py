@@ -1,4 +1,4 @@
-"""Requests outside of ASGI: which they are, and that nobody can tell the difference."""
+"""The fast path: which requests take it, that they pass the gate, and that nobody can tell the difference."""
 
 import asyncio
 import inspect
@@ -16,19 +16,23 @@ from support.servers import Server, StartService
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from fashion_mnist.serving.transport.fast_path import MAX_URL_BYTES, DirectProtocol, Exchange
+from fashion_mnist.serving.admission.capacity import Capacity
+from fashion_mnist.serving.admission.gate import Gate
+from fashion_mnist.serving.protocol.responses import Response
+from fashion_mnist.serving.transport.edge import TICKET, Edge
+from fashion_mnist.serving.transport.fast_path import MAX_URL_BYTES, Exchange, FastPathProtocol
 
 CLOSE = b"Connection: close"
 MAX_BYTES = 8_192
 
 
-async def usual(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers `usual BODY`."""
+async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers `asgi BODY`."""
     body, more = b"", True
     while more:
         message = await receive()
         body, more = body + message.get("body", b""), message.get("more_body", False)
-    body = b"usual " + body
+    body = b"asgi " + body
     headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -37,26 +41,29 @@ async def usual(scope: Scope, receive: Receive, send: Send) -> None:
 class Connection(asyncio.Transport):
     """One connection to a server, in memory. taken: exchanges whose body is `later`, for `answer`."""
 
-    def __init__(self) -> None:
+    def __init__(self, gate: Gate | None = None) -> None:
         super().__init__()
         self.written = b""
         self.closed = False
         self.taken: list[Exchange] = []
-        config = uvicorn.Config(usual, log_config=None, lifespan="off")
+        config = uvicorn.Config(asgi, log_config=None, lifespan="off")
         config.load()
         self.state = ServerState()
-        self.protocol = DirectProtocol(
+        self.protocol = FastPathProtocol(
             config=config,
             server_state=self.state,
             app_state={},
-            path=b"/predict",
-            most_bytes=MAX_BYTES,
-            take=self.take,
+            path="/predict",
+            max_bytes=MAX_BYTES,
+            gate=gate or Gate(Capacity(100)),
+            handler=self.take,
         )
         self.protocol.connection_made(self)
 
     def take(self, exchange: Exchange) -> bool:
-        """Answers `direct BODY QUERY`; a body `not` the usual way."""
+        """Answers `fast BODY QUERY`; passes a body `not` on, and fails on a body `fail`."""
+        if exchange.body == b"fail":
+            raise ZeroDivisionError
         if exchange.body == b"not":
             return False
         if exchange.body == b"later":
@@ -67,8 +74,8 @@ class Connection(asyncio.Transport):
 
     @staticmethod
     def answer(exchange: Exchange) -> None:
-        body = b"direct %b %b" % (exchange.body, exchange.query)
-        exchange.respond(200, [(b"content-length", b"%d" % len(body))], body)
+        body = b"fast %b %b" % (exchange.body, exchange.query)
+        exchange.respond(Response(200, ((b"content-length", b"%d" % len(body)),), body))
 
     async def send(self, *pieces: bytes) -> list[bytes]:
         """The bodies that have been answered when all of the pieces are read."""
@@ -89,7 +96,7 @@ class Connection(asyncio.Transport):
         return self.closed
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
+        return ("10.0.0.1", 9) if name == "peername" else default
 
     def pause_reading(self) -> None:
         pass
@@ -121,22 +128,22 @@ def run(test: Coroutine[None, None, None]) -> None:
 @pytest.mark.parametrize(
     ("request_", "answer"),
     [
-        (post(b"a", CLOSE), b"direct a "),
-        (post(b"", CLOSE), b"direct  "),
-        (post(b"a", CLOSE, line=b"POST /predict?top=3 HTTP/1.1"), b"direct a top=3"),
-        (post(b"not", CLOSE), b"usual not"),
-        (post(b"a", CLOSE, line=b"POST /predict/ HTTP/1.1"), b"usual a"),
-        (post(b"a", CLOSE, line=b"POST /predictions HTTP/1.1"), b"usual a"),
-        (post(b"a", CLOSE, line=b"POST /%70redict HTTP/1.1"), b"usual a"),
-        (post(b"a", CLOSE, line=b"POST http://here/predict HTTP/1.1"), b"usual a"),
-        (post(b"a", CLOSE, line=b"POST /predict?" + b"a" * MAX_URL_BYTES + b" HTTP/1.1"), b"usual a"),
-        (post(b"a", CLOSE, line=b"PUT /predict HTTP/1.1"), b"usual a"),
-        (post(b"a", line=b"POST /predict HTTP/1.0"), b"usual a"),
-        (post(b"a", CLOSE, b"Upgrade: h2c"), b"direct a "),
-        (post(b"a", b"Connection: close, upgrade", b"Upgrade: h2c"), b"usual "),  # by Uvicorn
+        (post(b"a", CLOSE), b"fast a "),
+        (post(b"", CLOSE), b"fast  "),
+        (post(b"a", CLOSE, line=b"POST /predict?top=3 HTTP/1.1"), b"fast a top=3"),
+        (post(b"not", CLOSE), b"asgi not"),
+        (post(b"a", CLOSE, line=b"POST /predict/ HTTP/1.1"), b"asgi a"),
+        (post(b"a", CLOSE, line=b"POST /predictions HTTP/1.1"), b"asgi a"),
+        (post(b"a", CLOSE, line=b"POST /%70redict HTTP/1.1"), b"asgi a"),
+        (post(b"a", CLOSE, line=b"POST http://here/predict HTTP/1.1"), b"asgi a"),
+        (post(b"a", CLOSE, line=b"POST /predict?" + b"a" * MAX_URL_BYTES + b" HTTP/1.1"), b"asgi a"),
+        (post(b"a", CLOSE, line=b"PUT /predict HTTP/1.1"), b"asgi a"),
+        (post(b"a", line=b"POST /predict HTTP/1.0"), b"asgi a"),
+        (post(b"a", CLOSE, b"Upgrade: h2c"), b"fast a "),
+        (post(b"a", b"Connection: close, upgrade", b"Upgrade: h2c"), b"asgi "),  # by Uvicorn
     ],
 )
-def test_only_a_plain_post_to_the_path_is_direct(request_: bytes, answer: bytes) -> None:
+def test_only_a_plain_post_to_the_path_takes_the_fast_path(request_: bytes, answer: bytes) -> None:
     async def test() -> None:
         connection = Connection()
         assert await connection.send(request_) == [answer]
@@ -149,17 +156,17 @@ def test_only_a_plain_post_to_the_path_is_direct(request_: bytes, answer: bytes)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_that_comes_with_its_head_is_direct_and_one_that_does_not_usual(chunked: bool) -> None:
+def test_a_body_that_comes_with_its_head_takes_the_fast_path_and_another_asgi(chunked: bool) -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
     whole = head + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n" if chunked else post(b"abc")
 
     async def test() -> None:
         start = whole.index(b"\r\n\r\n") + 4
         for cut in range(1, len(whole)):
-            way = b"direct abc " if cut < start else b"usual abc"
+            way = b"fast abc " if cut < start else b"asgi abc"
             assert await Connection().send(whole[:cut], whole[cut:]) == [way], cut
         every_byte = [whole[at : at + 1] for at in range(len(whole))]
-        assert await Connection().send(*every_byte) == [b"usual abc"]
+        assert await Connection().send(*every_byte) == [b"asgi abc"]
 
     run(test())
 
@@ -167,7 +174,7 @@ def test_a_body_that_comes_with_its_head_is_direct_and_one_that_does_not_usual(c
 def test_requests_follow_each_other_on_one_connection() -> None:
     other = post(b"b", line=b"POST /other HTTP/1.1")
     requests = [post(b"a"), post(b"not"), post(b"later"), other, post(b"c", CLOSE)]
-    answers = [b"direct a ", b"usual not", b"direct later ", b"usual b", b"direct c "]
+    answers = [b"fast a ", b"asgi not", b"fast later ", b"asgi b", b"fast c "]
 
     async def test() -> None:
         connection = Connection()
@@ -179,33 +186,33 @@ def test_requests_follow_each_other_on_one_connection() -> None:
             assert bodies(connection.written) == answers[:number]
             assert connection.closed == (number == len(requests))
 
-        pipelined = Connection()  # behind a request that is under way, all of them go the usual way
+        pipelined = Connection()  # behind a request in progress, all of them go through ASGI
         found = await pipelined.send(b"".join(requests))
-        assert found == [b"direct a ", b"usual not", b"usual later", b"usual b", b"usual c"]
+        assert found == [b"fast a ", b"asgi not", b"asgi later", b"asgi b", b"asgi c"]
 
     run(test())
 
 
-def test_pipelined_requests_wait_for_a_direct_answer() -> None:
+def test_pipelined_requests_wait_for_a_fast_answer() -> None:
     async def test() -> None:
         connection = Connection()
         assert await connection.send(post(b"later") + post(b"a") + post(b"b", CLOSE)) == []
         connection.answer(connection.taken[0])
         await asyncio.sleep(0.01)
-        assert bodies(connection.written) == [b"direct later ", b"usual a", b"usual b"]
+        assert bodies(connection.written) == [b"fast later ", b"asgi a", b"asgi b"]
         assert connection.closed
 
     run(test())
 
 
-def test_a_large_body_is_usual_and_comes_whole() -> None:
+def test_a_large_body_goes_through_asgi_and_comes_whole() -> None:
     body = bytes(i % 251 for i in range(100_000))
 
     async def test() -> None:
         most = body[:MAX_BYTES]
-        assert await Connection().send(post(most, CLOSE)) == [b"direct " + most + b" "]
+        assert await Connection().send(post(most, CLOSE)) == [b"fast " + most + b" "]
         for length in (MAX_BYTES + 1, len(body)):
-            assert await Connection().send(post(body[:length], CLOSE)) == [b"usual " + body[:length]]
+            assert await Connection().send(post(body[:length], CLOSE)) == [b"asgi " + body[:length]]
 
     run(test())
 
@@ -218,7 +225,7 @@ def test_a_large_body_is_usual_and_comes_whole() -> None:
         (b"POST /predict?" + b"a" * 70_000 + b" HTTP/1.1\r\nContent-Length: 1\r\n\r\n", b"a"),
     ],
 )
-def test_what_is_no_http_is_refused(pieces: tuple[bytes, ...]) -> None:
+def test_what_is_not_http_is_refused(pieces: tuple[bytes, ...]) -> None:
     async def test() -> None:
         connection = Connection()
         for piece in pieces:
@@ -230,7 +237,7 @@ def test_what_is_no_http_is_refused(pieces: tuple[bytes, ...]) -> None:
     run(test())
 
 
-def test_who_leaves_before_the_answer_is_written_nothing() -> None:
+def test_a_client_that_leaves_is_written_nothing() -> None:
     async def test() -> None:
         connection = Connection()
         await connection.send(post(b"later"))
@@ -256,6 +263,68 @@ def test_a_stopping_server_answers_what_has_come_and_closes() -> None:
     run(test())
 
 
+def test_a_closed_gate_lets_nothing_reach_the_handler() -> None:
+    async def test() -> None:
+        connection = Connection(Gate(Capacity(0)))
+        request = post(b"later", b"X-Request-ID: mine", CLOSE)
+        assert len(await connection.send(request)) == 1
+        assert connection.written.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nx-request-id: mine\r\n" in connection.written
+        assert connection.taken == []
+
+    run(test())
+
+
+def test_the_gate_counts_a_request_until_its_response_and_knows_its_client() -> None:
+    async def test() -> None:
+        gate = Gate(Capacity(100))
+        connection = Connection(gate)
+        await connection.send(post(b"later"))
+        ticket = connection.taken[0].ticket
+        assert ticket is not None
+        assert (gate.capacity.in_flight, ticket.client) == (1, ("10.0.0.1", 9))
+        connection.answer(connection.taken[0])
+        assert gate.capacity.in_flight == 0
+        await connection.send(post(b"later"))
+        connection.protocol.connection_lost(None)
+        connection.answer(connection.taken[1])  # its client has left: it counts all the same
+        assert gate.capacity.in_flight == 0
+
+    run(test())
+
+
+def test_a_request_that_is_passed_on_keeps_its_ticket() -> None:
+    scopes: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await asgi(scope, receive, send)
+
+    async def test() -> None:
+        gate = Gate(Capacity(100))
+        connection = Connection(gate)
+        connection.protocol.app = Edge(app, gate)
+        request = post(b"not", b"X-Request-ID: mine", CLOSE)
+        assert await connection.send(request) == [b"asgi not"]
+        assert connection.written.count(b"x-request-id: mine") == 1
+        assert gate.capacity.in_flight == 0
+
+    run(test())
+    assert TICKET not in scopes[0]  # the application sees an ordinary scope
+
+
+def test_a_failure_of_the_handler_is_answered() -> None:
+    async def test() -> None:
+        gate = Gate(Capacity(100))
+        connection = Connection(gate)
+        (body,) = await connection.send(post(b"fail", CLOSE))
+        assert b"internal_error" in body
+        assert connection.written.startswith(b"HTTP/1.1 500 ")
+        assert gate.capacity.in_flight == 0
+
+    run(test())
+
+
 def test_the_hooks_have_the_form_that_they_were_read_in() -> None:
     protocol, cycle = (inspect.getsource(item) for item in (HttpToolsProtocol, RequestResponseCycle))
     used = set(re.findall(r"self\.cycle\.(\w+)", protocol))
@@ -263,7 +332,7 @@ def test_the_hooks_have_the_form_that_they_were_read_in() -> None:
     # an exchange has those that are not of a request that is still coming
     for name in used - {"body", "more_body"}:
         assert hasattr(Exchange, name) or f"self.{name}" in inspect.getsource(Exchange.__init__)
-    for name in ("headers", "url", "root_path", "limit_concurrency", "access_log", "expect_100_continue"):
+    for name in ("headers", "url", "root_path", "limit_concurrency", "client", "expect_100_continue"):
         assert f"self.{name} = " in protocol or f"self.{name}: " in protocol
     assert "self.on_response()" in cycle
 
@@ -287,17 +356,29 @@ BOOT_POST = post(BODY, b"Content-Type: image/png", b"X-Request-ID: same", b"Orig
 
 
 def test_the_service_answers_the_same_both_ways(service: Server, start_service: StartService) -> None:
-    assert "small requests are answered directly, without ASGI" in service.log
-    direct = talk(service, BOOT_POST)
-    assert b'"Ankle boot"' in direct
-    assert b"x-request-id: same" in direct
+    fast = talk(service, BOOT_POST)
+    assert b'"Ankle boot"' in fast
+    assert b"x-request-id: same" in fast
+    asgi_ = talk(service, *BOOT_POST.partition(b"\r\n\r\n"))  # a body that comes later
+    assert sorted(asgi_.split(b"\r\n")) == sorted(fast.split(b"\r\n"))
+    for bad in (b"nothing", b""):
+        request = post(bad, b"Content-Type: image/png", b"X-Request-ID: same", CLOSE)
+        answers = talk(service, request), talk(service, request[:-1], request[-1:])
+        assert answers[0].startswith(b"HTTP/1.1 400 ")
+        assert sorted(answers[0].split(b"\r\n")) == sorted(answers[1].split(b"\r\n"))
+
+
+def test_with_cors_and_access_log_the_fast_path_stays(start_service: StartService) -> None:
     settings = {"FASHION_MNIST_CORS_ORIGINS": "https://a.org", "FASHION_MNIST_ACCESS_LOG": "true"}
-    with start_service(**settings) as other:
-        assert "all requests pass through ASGI, because of " in other.log
-        usual_ = talk(other, BOOT_POST)
-        assert "path=/predict" in other.log
-        model = httpx.get(f"{other.url}/model", headers={"Origin": "https://a.org"})
+    with start_service(**settings) as server:
+        assert "small requests take the fast path" in server.log
+        answers = talk(server, BOOT_POST), talk(server, *BOOT_POST.partition(b"\r\n\r\n"))
+        for answer in answers:
+            assert b"access-control-allow-origin: https://a.org\r\n" in answer
+            assert b"x-request-id: same\r\n" in answer
+        model = httpx.get(f"{server.url}/model", headers={"Origin": "https://a.org"})
         assert model.headers["access-control-allow-origin"] == "https://a.org"
-    assert b"access-control-allow-origin: https://a.org\r\n" in usual_
-    only_cors = rb"(access-control-[a-z-]*|vary): [^\r]*\r\n"
-    assert sorted(re.sub(only_cors, b"", usual_).split(b"\r\n")) == sorted(direct.split(b"\r\n"))
+        assert httpx.get(f"{server.url}/model").headers["vary"] == "Origin"
+        lines = [line for line in server.log.splitlines() if "path=/predict" in line]
+        assert len(lines) == 2
+        assert all("127.0.0.1:" in line and "(status=200)" in line for line in lines)

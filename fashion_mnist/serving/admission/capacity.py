@@ -1,0 +1,54 @@
+"""How much a worker takes on at once: requests in flight, bytes of their bodies."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from fashion_mnist.errors import InputError
+
+
+class Capacity:
+    """Requests in flight, up to `max_in_flight`."""
+
+    def __init__(self, max_in_flight: int) -> None:
+        self.max_in_flight = max_in_flight
+        self.in_flight = 0
+
+    def enter(self) -> None:
+        """Count a request in. Raises InputError: overloaded."""
+        if self.in_flight >= self.max_in_flight:
+            raise InputError("overloaded", f"{self.in_flight} requests are in flight; try again in a moment")
+        self.in_flight += 1
+
+    def leave(self) -> None:
+        """Count a request out."""
+        self.in_flight -= 1
+
+
+class BodyMemory:
+    """Bytes of all bodies in flight, up to `max_bytes`.
+
+    Without it, 1,000 slow bodies of an accepted size would need more memory than a machine has.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.left = max_bytes
+
+    @contextmanager
+    def reserve(self) -> Iterator[Callable[[int], None]]:
+        """Give one request a function that reserves bytes; leaving the context releases all of them.
+
+        The function raises InputError: overloaded.
+        """
+        reserved = 0
+
+        def reserve(size: int) -> None:
+            nonlocal reserved
+            if size > self.left:
+                raise InputError("overloaded", "too many large bodies are in flight; try again in a moment")
+            self.left -= size
+            reserved += size
+
+        try:
+            yield reserve
+        finally:
+            self.left += reserved

@@ -1,0 +1,122 @@
+"""The gate: every request passes it, on the fast path and through ASGI, on every route.
+
+What all requests must meet lives here and nowhere else: request id, metrics, CORS and capacity now; keys,
+rate limits and drain have their place in `Gate.admit`. It is synchronous and free of ASGI types, so that both
+ways of serving can call it.
+"""
+
+import logging
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Final
+
+from fashion_mnist.errors import InputError
+from fashion_mnist.serving.admission.capacity import Capacity
+from fashion_mnist.serving.admission.cors import CorsPolicy
+from fashion_mnist.serving.admission.request_id import HEADER, request_id
+from fashion_mnist.serving.monitoring.request_metrics import RequestMetrics
+from fashion_mnist.serving.protocol.responses import Header, Response, error_response
+
+access_logger: Final = logging.getLogger("bentoml.access")
+
+METRICS_PATH: Final = "/metrics"
+PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", METRICS_PATH})
+"""Answered whatever the load: a busy service is not a dead one, and its operator must see why it is busy."""
+
+Headers = Sequence[Header]
+Client = tuple[str, int]
+"""Address and port."""
+
+
+class Ticket:
+    """One admitted request. headers: what its response must carry. Hand it back with `finish`."""
+
+    __slots__ = ("begun", "client", "counted", "finished", "gate", "headers", "method", "path", "start")
+
+    def __init__(self, gate: "Gate", method: str, path: str, client: Client | None) -> None:
+        self.gate = gate
+        self.method = method
+        self.path = path
+        self.client = client
+        self.start = perf_counter()
+        self.headers: tuple[Header, ...] = ()
+        self.counted = False
+        self.finished = False
+        metrics = gate.metrics
+        self.begun = metrics.begin(path, self.start) if metrics is not None and path != METRICS_PATH else None
+
+    def finish(self, status: int | None) -> None:
+        """Record the response: capacity, metrics, access log. Later calls do nothing.
+
+        status: None if the client left before there was one.
+        """
+        if self.finished:
+            return
+        self.finished = True
+        gate = self.gate
+        if self.counted:
+            gate.capacity.leave()
+        if self.begun is not None and gate.metrics is not None:
+            gate.metrics.end(self.begun, status)
+        if gate.logs and self.path not in PROBES:
+            gate.log(self, status)
+
+
+class Gate:
+    """Admits the requests of one worker.
+
+    metrics: None if BentoML's metrics are off. cors: None without allowed origins. logs: whether each
+    request is logged.
+    """
+
+    def __init__(
+        self,
+        capacity: Capacity,
+        metrics: RequestMetrics | None = None,
+        cors: CorsPolicy | None = None,
+        *,
+        logs: bool = False,
+    ) -> None:
+        self.capacity = capacity
+        self.metrics = metrics
+        self.cors = cors
+        self.logs = logs
+
+    def admit(self, method: str, path: str, headers: Headers, client: Client | None) -> Ticket | Response:
+        """Admit a request, or return the response of one that is not let in, complete and recorded.
+
+        method: in upper case. path: as routed, without the query. headers: names in lower case.
+        client: the peer of the connection, None if it has no address.
+        """
+        ticket = Ticket(self, method, path, client)
+        ticket.headers = ((HEADER, request_id(headers)),)
+        if self.cors is not None:
+            origin = next((value for name, value in headers if name == b"origin"), None)
+            ticket.headers += self.cors.headers(origin)
+            # before all that could refuse it: a preflight carries no credentials
+            preflight = self.cors.preflight(method, headers)
+            if preflight is not None:
+                return self._respond(ticket, Response(200, ((b"content-length", b"0"), *preflight), b""))
+        try:
+            if path not in PROBES:
+                self.capacity.enter()
+                ticket.counted = True
+        except InputError as error:
+            return self._respond(ticket, error_response(error))
+        return ticket
+
+    def log(self, ticket: Ticket, status: int | None) -> None:
+        """Write the access log's line."""
+        address = "_" if ticket.client is None else f"{ticket.client[0]}:{ticket.client[1]}"
+        access_logger.info(
+            "%s (method=%s,path=%s) (status=%s) %.3fms",
+            address,
+            ticket.method,
+            ticket.path if ticket.path.isprintable() else ascii(ticket.path),
+            status or "none",
+            1000 * (perf_counter() - ticket.start),
+        )
+
+    def _respond(self, ticket: Ticket, response: Response) -> Response:
+        ticket.finish(response.status)
+        return response._replace(headers=response.headers + ticket.headers)
