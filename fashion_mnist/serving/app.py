@@ -34,6 +34,7 @@ from fashion_mnist.bentoml_internals import (
     server_context,
 )
 from fashion_mnist.errors import InputError
+from fashion_mnist.serving.admission.access_log import AccessLog
 from fashion_mnist.serving.admission.capacity import Capacity
 from fashion_mnist.serving.admission.cors import CorsPolicy
 from fashion_mnist.serving.admission.gate import Gate
@@ -83,7 +84,7 @@ class AppFactory(ServiceAppFactory):
             Capacity(self.config.max_in_flight),
             self._request_metrics(),
             CorsPolicy(origins) if origins else None,
-            logs=self.config.access_log,
+            AccessLog() if self.config.access_log else None,
         )
         self.endpoint = PredictEndpoint(lambda: self.instance.served, self.config)
         self.installation: ServerInstallation | None = None

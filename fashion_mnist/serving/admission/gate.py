@@ -5,19 +5,17 @@ rate limits and drain have their place in `Gate.admit`. It is synchronous and fr
 ways of serving can call it.
 """
 
-import logging
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Final
 
 from fashion_mnist.errors import InputError
+from fashion_mnist.serving.admission.access_log import AccessLog
 from fashion_mnist.serving.admission.capacity import Capacity
 from fashion_mnist.serving.admission.cors import CorsPolicy
 from fashion_mnist.serving.admission.request_id import HEADER, request_id
 from fashion_mnist.serving.monitoring.request_metrics import RequestMetrics
 from fashion_mnist.serving.protocol.responses import Header, Response, error_response
-
-access_logger: Final = logging.getLogger("bentoml.access")
 
 METRICS_PATH: Final = "/metrics"
 PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", METRICS_PATH})
@@ -58,15 +56,16 @@ class Ticket:
             gate.capacity.leave()
         if self.begun is not None and gate.metrics is not None:
             gate.metrics.end(self.begun, status)
-        if gate.logs and self.path not in PROBES:
-            gate.log(self, status)
+        if gate.access_log is not None and self.path not in PROBES:
+            took_s = perf_counter() - self.start
+            gate.access_log.write(self.client, self.method, self.path, status, took_s)
 
 
 class Gate:
     """Admits the requests of one worker.
 
-    metrics: None if BentoML's metrics are off. cors: None without allowed origins. logs: whether each
-    request is logged.
+    metrics: None if BentoML's metrics are off. cors: None without allowed origins. access_log: None if
+    requests are not logged.
     """
 
     def __init__(
@@ -74,13 +73,12 @@ class Gate:
         capacity: Capacity,
         metrics: RequestMetrics | None = None,
         cors: CorsPolicy | None = None,
-        *,
-        logs: bool = False,
+        access_log: AccessLog | None = None,
     ) -> None:
         self.capacity = capacity
         self.metrics = metrics
         self.cors = cors
-        self.logs = logs
+        self.access_log = access_log
 
     def admit(self, method: str, path: str, headers: Headers, client: Client | None) -> Ticket | Response:
         """Admit a request, or return the response of one that is not let in, complete and recorded.
@@ -104,18 +102,6 @@ class Gate:
         except InputError as error:
             return self._respond(ticket, error_response(error))
         return ticket
-
-    def log(self, ticket: Ticket, status: int | None) -> None:
-        """Write the access log's line."""
-        address = "_" if ticket.client is None else f"{ticket.client[0]}:{ticket.client[1]}"
-        access_logger.info(
-            "%s (method=%s,path=%s) (status=%s) %.3fms",
-            address,
-            ticket.method,
-            ticket.path if ticket.path.isprintable() else ascii(ticket.path),
-            status or "none",
-            1000 * (perf_counter() - ticket.start),
-        )
 
     def _respond(self, ticket: Ticket, response: Response) -> Response:
         ticket.finish(response.status)

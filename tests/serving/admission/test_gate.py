@@ -1,7 +1,7 @@
 """The gate: every route and both ways of serving pass it, and what it does to each request."""
 
 import asyncio
-import logging
+import io
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message
 from support.paths import BOOT
 from support.servers import Server, StartService
 
-from fashion_mnist.serving.admission import gate as gate_module
+from fashion_mnist.serving.admission.access_log import FLUSH_S, AccessLog
 from fashion_mnist.serving.admission.capacity import Capacity
 from fashion_mnist.serving.admission.cors import CorsPolicy
 from fashion_mnist.serving.admission.gate import PROBES, Gate, Ticket
@@ -167,21 +167,28 @@ def test_a_preflight_is_answered_at_the_gate_even_when_the_service_is_full() -> 
     assert dict(refused.headers)[b"access-control-allow-origin"] == b"https://a.org"
 
 
-def test_each_request_is_logged_with_address_and_status(caplog: pytest.LogCaptureFixture) -> None:
-    gate = Gate(Capacity(1), logs=True)
-    logger = gate_module.access_logger
-    logger.addHandler(caplog.handler)
-    logger.setLevel(logging.INFO)
-    try:
+def test_each_request_is_logged_on_one_line_with_address_and_status() -> None:
+    stream = io.StringIO()
+    gate = Gate(Capacity(1), access_log=AccessLog(stream))
+
+    async def serve() -> None:
         for method, path in (("POST", "/predict"), ("GET", "/a\nb"), ("GET", "/livez")):
             ticket = gate.admit(method, path, [], ("10.0.0.1", 9))
             assert isinstance(ticket, Ticket)
             ticket.finish(404)
-    finally:
-        logger.removeHandler(caplog.handler)
-    first, second = dict.fromkeys(caplog.messages)  # probes are not logged
-    assert first.startswith("10.0.0.1:9 (method=POST,path=/predict) (status=404) ")
-    assert "path='/a\\nb'" in second  # one line, whatever the path
+        assert stream.getvalue() == ""  # not while requests wait
+        await asyncio.sleep(5 * FLUSH_S)
+
+    asyncio.run(serve())
+    first, second = stream.getvalue().splitlines()  # probes are not logged
+    assert " 10.0.0.1:9 (method=POST,path=/predict) (status=404) " in first
+    assert "path='/a\\nb'" in second  # whatever the path
+
+
+def test_outside_of_an_event_loop_lines_are_written_at_once() -> None:
+    stream = io.StringIO()
+    AccessLog(stream).write(None, "GET", "/", None, 0.0015)
+    assert stream.getvalue().endswith(" _ (method=GET,path=/) (status=none) 1.500ms\n")
 
 
 def series(client: httpx.Client, name: str, **labels: str) -> float:

@@ -1,0 +1,52 @@
+"""The access log: one line a request, written off the hot path.
+
+A call of `logging` for each request costs 15 % of the throughput. Lines are collected instead, and written
+together: 30 ms later, or when the process exits. `kill -9` loses those of the last 30 ms.
+"""
+
+import asyncio
+import atexit
+import sys
+import time
+from typing import Final, TextIO
+
+FLUSH_S: Final = 0.03
+
+
+class AccessLog:
+    """Writes lines like BentoML's access log. stream: by default standard output."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stdout
+        self._lines: list[str] = []
+        self._second = 0
+        self._time = ""
+        atexit.register(self.flush)
+
+    def write(
+        self, client: tuple[str, int] | None, method: str, path: str, status: int | None, took_s: float
+    ) -> None:
+        """Log one request. status: None if the client left before there was one."""
+        second = int(time.time())
+        if second != self._second:  # formatting the time costs more than the rest of the line
+            self._second = second
+            self._time = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
+        address = "_" if client is None else f"{client[0]}:{client[1]}"
+        if not path.isprintable():  # no client may write lines of its own into the log
+            path = ascii(path)
+        self._lines.append(
+            f"{self._time} [INFO] [access] {address} (method={method},path={path}) "
+            f"(status={status or 'none'}) {1000 * took_s:.3f}ms\n"
+        )
+        if len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+            except RuntimeError:  # no event loop runs
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        lines, self._lines = self._lines, []
+        if lines:
+            self.stream.write("".join(lines))
+            self.stream.flush()
