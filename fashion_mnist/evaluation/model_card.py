@@ -1,4 +1,4 @@
-"""The model card: a README.md in the model's folder that says what the model is and where it comes from."""
+"""The model card: a README.md in the model's folder that says what the model is and how it was trained."""
 
 from typing import Any
 
@@ -8,83 +8,95 @@ from fashion_mnist.spec import FASHION_MNIST_CLASSES
 
 
 def write_card(record: ModelRecord, metrics: Metrics, history: dict[str, Any]) -> str:
-    """The card as Markdown, from nothing but the record, the report on the test images and the history.
-
-    history: `History.asdict()`.
-    """
-    images = record.data["images"]
+    """Return the card as Markdown. metrics: on the test images. history: `History.asdict()`."""
     shape = " x ".join(map(str, record.spec.shape))
-    machine = "{processor}, {cpus} CPUs, {system}".format(**record.machine)
-    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    kind = "grayscale" if record.channels == 1 else "colour"
+    garments = record.classes == FASHION_MNIST_CLASSES
+    hint = " (for Fashion-MNIST: centred, gray, front views on black)" if garments else ""
+    return f"""\
+# {record.network} on {record.data["name"]}
+
+Classifies {shape} {kind} pictures (uint8, 0 is background) into {len(record.classes)} classes:
+{", ".join(record.classes)}.
+
+{_metrics_tables(record, metrics)}
+
+## How it was trained
+{_training_table(record)}
+
+The temperature, {record.temperature:.4f}, and the out-of-distribution threshold, {record.ood_threshold:.4f},
+were fitted on the calibration images, which decided nothing else. The threshold rejects 1 % of known images.
+`model.json` has the full configuration, the fingerprints of the data and the checksums of the files.
+
+```
+epoch    loss  accuracy     val loss  accuracy    rate  seconds
+{_log(history)}
+```
+
+## Limits
+The network has seen pictures like its training images{hint} and nothing else. Expect no useful class for
+pictures that look different. `in_distribution` says whether a picture resembles the calibration images; it
+does not prove that the class is right.
+"""
+
+
+def _metrics_tables(record: ModelRecord, metrics: Metrics) -> str:
     rows = "\n".join(
         f"| {name.replace('|', '/')} | {row.precision:.1%} | {row.recall:.1%} | {row.f1:.1%} "
         f"| {row.support:,} |"
         for name, row in metrics.per_class.items()
     )
-    log = "\n".join(
-        "{epoch:5}  {train_loss:6.4f}  {train_accuracy:8.2%}  {validation_loss:10.4f}"
-        "  {validation_accuracy:8.2%}  {learning_rate:6.4f}  {seconds:7.1f}".format(**epoch)
-        for epoch in history["epochs"]
-    )
-    garments = record.classes == FASHION_MNIST_CLASSES
-    hint = " (centred, gray, front views on black for Fashion-MNIST)" if garments else ""
-    teachers = "".join(_teacher_row(teacher) for teacher in record.training["teachers"])
     return f"""\
-# {record.network} on {record.data["name"]}
-
-Classifies pictures of {shape} pixels, uint8, 0 is background, into {len(record.classes)} classes:
-{", ".join(record.classes)}.
-
 | | |
 |---|---|
-| accuracy | **{metrics.accuracy:.2%}** on {metrics.n:,} test images, looked at once |
+| accuracy | **{metrics.accuracy:.2%}** on {metrics.n:,} test images, evaluated once |
 | precision, recall, F1 (macro) | {metrics.precision:.2%}, {metrics.recall:.2%}, {metrics.f1:.2%} |
 | negative log likelihood | {metrics.nll:.4f} |
 | parameters | {record.training["parameters"]:,} |
-| measured | on what the compiled network answers, in {record.training["served_precision"]} |
+| measured with | the compiled network, in {record.training["served_precision"]} |
 
 | class | precision | recall | F1 | images |
 |---|---|---|---|---|
-{rows}
+{rows}"""
 
-## How it was made
+
+def _training_table(record: ModelRecord) -> str:
+    images, training = record.data["images"], record.training
+    machine = "{processor}, {cpus} CPUs, {system}".format(**record.machine)
+    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    teachers = "".join(_teacher_row(teacher) for teacher in training["teachers"])
+    return f"""\
 | | |
 |---|---|
 | command | `{record.command}` |
 | seed | {record.config["seed"]} |
-| time | {record.training["seconds"] / 60:.1f} min for {record.config["epochs"]} epochs \
-({record.training["ended"]}, the best was {record.training["best_epoch"]}) in {record.training["precision"]} |
+| time | {training["seconds"] / 60:.1f} min for {record.config["epochs"]} epochs \
+({training["ended"]}; the best was epoch {training["best_epoch"]}) in {training["precision"]} |
 {_start_row(record)}{teachers}| machine | {machine} |
 | versions | {versions} |
 | date | {(record.created or "")[:10]} |
 | images | {images["train"]:,} for training, {images["validation"]:,} for validation, \
-{images["calibration"]:,} for calibration, {images["test"]:,} for testing |
+{images["calibration"]:,} for calibration, {images["test"]:,} for testing |"""
 
-Temperature {record.temperature:.4f} and the out-of-distribution threshold {record.ood_threshold:.4f},
-which refuses 1 % of known images, were fitted to the calibration images, which chose nothing.
-`model.json` holds the whole configuration, the fingerprints of the data and the checksums of the files.
 
-```
-epoch    loss  accuracy  validation  accuracy    rate  seconds
-{log}
-```
-
-## Limits
-It has seen pictures like its training images{hint} and no others; what looks different is another matter.
-`in_distribution` says whether a picture looks like the calibration images; it is no proof of anything.
-"""
+def _log(history: dict[str, Any]) -> str:
+    return "\n".join(
+        "{epoch:5}  {train_loss:6.4f}  {train_accuracy:8.2%}  {validation_loss:11.4f}"
+        "  {validation_accuracy:8.2%}  {learning_rate:6.4f}  {seconds:7.1f}".format(**epoch)
+        for epoch in history["epochs"]
+    )
 
 
 def _start_row(record: ModelRecord) -> str:
-    """Weights it started from, how much of it learnt, at which size; empty where there is nothing to tell."""
+    """Return the row that says which weights it started from, or nothing if there is nothing to say."""
     start = record.config.get("from") or ("ImageNet's weights" if record.config.get("pretrained") else None)
-    alone = "; only the last layer learnt" if record.config.get("train") == "head" else ""
+    alone = "; only the last layer was trained" if record.config.get("train") == "head" else ""
     size = f"; the network sees {record.input_size} x {record.input_size}" if record.input_size else ""
     return f"| started from | {start or 'random weights'}{alone}{size} |\n" if start or alone or size else ""
 
 
 def _teacher_row(teacher: dict[str, Any]) -> str:
-    """One of `Teachers.describe()`; a model from elsewhere may not know all of it."""
+    """Return the row of one of `Teachers.describe()`; a model from elsewhere may lack some facts."""
     facts = []
     if teacher["accuracy"] is not None:
         facts.append(f"accuracy {teacher['accuracy']:.2%}")
@@ -92,4 +104,4 @@ def _teacher_row(teacher: dict[str, Any]) -> str:
         facts.append(f"{teacher['seconds'] / 60:.1f} min")
     if teacher["command"] is not None:
         facts.append(f"`{teacher['command']}`")
-    return f"| learnt from | {teacher['name']}: {', '.join(facts) or 'of unknown origin'} |\n"
+    return f"| teacher | {teacher['name']}: {', '.join(facts) or 'unknown origin'} |\n"

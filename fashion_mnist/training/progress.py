@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from fashion_mnist.training.engine.loop import Progress
+from fashion_mnist.training.engine.history import Progress
 
 
 class TrainingBar:

@@ -11,7 +11,7 @@ from fashion_mnist.errors import ConfigError
 from fashion_mnist.export import onnx_export
 from fashion_mnist.export.torch_predictor import load_network
 from fashion_mnist.inference.predictor import Predictor
-from fashion_mnist.networks import backbones, classifiers
+from fashion_mnist.networks import backbones, catalog, classifiers
 from fashion_mnist.networks.catalog import BACKBONES
 from fashion_mnist.networks.classifiers import Classifier
 from fashion_mnist.registry import model_folder
@@ -133,7 +133,7 @@ def test_a_file_of_torchvisions_shapes_is_loaded(name: str, tmp_path: Path) -> N
     before = network.head.weight.clone()
     backbones.load_weights(network.body, name, tmp_path / "weights.pth")
     x = torch.rand(2, 3, 32, 32)
-    *path, last = backbones.HEADS[name].split(".")
+    *path, last = backbones.BACKBONES[name].head.split(".")
     head = whole.get_submodule(".".join([*path, last]))
     with torch.inference_mode():
         assert torch.allclose(head(network.body.eval()(x)), whole(x), atol=1e-5)
@@ -180,7 +180,8 @@ def test_lite0_learns_and_goes_on_from_its_own_model(tmp_path: Path) -> None:
 
     card = (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
     assert (
-        "| started from | ImageNet's weights; only the last layer learnt; the network sees 64 x 64 |" in card
+        "| started from | ImageNet's weights; only the last layer was trained; the network sees 64 x 64 |"
+        in card
     )
 
     further = resolve(TrainConfig.model_validate({"from": str(tmp_path / "first")}))
@@ -202,3 +203,7 @@ def trained_folder(trained: tuple[object, Path]) -> Path:
 def test_muon_is_refused_for_networks_that_it_would_spoil() -> None:
     with pytest.raises(ConfigError, match="--optimizer muon"):
         resolve(TrainConfig(network="vgg16", optimizer="muon", pretrained=False))
+
+
+def test_both_tables_have_the_same_backbones() -> None:
+    assert list(backbones.BACKBONES) == list(catalog.BACKBONES)

@@ -19,7 +19,7 @@ from fashion_mnist.errors import ConfigError
 from fashion_mnist.networks import classifiers
 from fashion_mnist.training.config import TrainConfig
 from fashion_mnist.training.engine import checkpoint_file, loop, state
-from fashion_mnist.training.engine.loop import History, Progress
+from fashion_mnist.training.engine.history import History, Progress
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from fashion_mnist.serving.protocol.requests import (
     PICTURE_TYPES,
     PredictRequest,
 )
+from fashion_mnist.spec import ModelSpec
 
 REF: Final = "#/components/schemas/"
 
@@ -171,45 +172,9 @@ def _errors(*statuses: int) -> dict[str, Any]:
 
 def _schemas(served: ServedModel) -> dict[str, Any]:
     spec = served.spec
-    pixel = {"type": "integer", "minimum": 0, "maximum": 255}
-    prediction = {
-        "type": "object",
-        "required": ["prediction", "class_id", "confidence", "probabilities"],
-        "properties": {
-            "prediction": {"type": "string", "enum": list(spec.classes)},
-            "class_id": {"type": "integer", "minimum": 0, "maximum": len(spec.classes) - 1},
-            "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-            "probabilities": {
-                "type": "object",
-                "description": "in the order of the model's classes; sums to 1",
-                "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1},
-            },
-            "in_distribution": {
-                "type": "boolean",
-                "nullable": True,
-                "description": "whether ood_score is at most the model's threshold",
-            },
-            "ood_score": {"type": "number", "nullable": True, "description": "higher is stranger"},
-            "model": {"type": "string", "description": "not inside a batch"},
-        },
-    }
     return {
-        "Pixels": {
-            "type": "object",
-            "required": ["pixels"],
-            "additionalProperties": False,
-            "properties": {
-                "pixels": {
-                    "type": "array",
-                    "description": (
-                        f"{spec.pixel_count} integers 0..255, or {' x '.join(map(str, spec.shape))}, "
-                        "or a batch of either"
-                    ),
-                    "items": {"oneOf": [pixel, {"type": "array", "items": {}}]},
-                }
-            },
-        },
-        "Prediction": prediction,
+        "Pixels": _pixels(spec),
+        "Prediction": _prediction(spec),
         "Batch": {
             "type": "object",
             "required": ["predictions", "model"],
@@ -222,10 +187,52 @@ def _schemas(served: ServedModel) -> dict[str, Any]:
             "type": "object",
             "required": ["error", "code"],
             "properties": {
-                "error": {"type": "string", "description": "what came, what is wanted, what to do"},
+                "error": {"type": "string", "description": "what came, what is expected, what to do"},
                 "code": {"type": "string", "enum": list(HTTP_ERRORS)},
-                "index": {"type": "integer", "description": "the bad item of a batch"},
+                "index": {"type": "integer", "description": "position of the bad item in a batch"},
             },
+        },
+    }
+
+
+def _pixels(spec: ModelSpec) -> dict[str, Any]:
+    pixel = {"type": "integer", "minimum": 0, "maximum": 255}
+    shape = " x ".join(map(str, spec.shape))
+    return {
+        "type": "object",
+        "required": ["pixels"],
+        "additionalProperties": False,
+        "properties": {
+            "pixels": {
+                "type": "array",
+                "description": f"{spec.pixel_count} integers 0..255, or {shape}, or a batch of either",
+                "items": {"oneOf": [pixel, {"type": "array", "items": {}}]},
+            }
+        },
+    }
+
+
+def _prediction(spec: ModelSpec) -> dict[str, Any]:
+    probability = {"type": "number", "minimum": 0, "maximum": 1}
+    return {
+        "type": "object",
+        "required": ["prediction", "class_id", "confidence", "probabilities"],
+        "properties": {
+            "prediction": {"type": "string", "enum": list(spec.classes)},
+            "class_id": {"type": "integer", "minimum": 0, "maximum": len(spec.classes) - 1},
+            "confidence": probability,
+            "probabilities": {
+                "type": "object",
+                "description": "in the order of the model's classes; sums to 1",
+                "additionalProperties": probability,
+            },
+            "in_distribution": {
+                "type": "boolean",
+                "nullable": True,
+                "description": "whether ood_score is at most the model's threshold",
+            },
+            "ood_score": {"type": "number", "nullable": True, "description": "higher is stranger"},
+            "model": {"type": "string", "description": "absent inside a batch"},
         },
     }
 

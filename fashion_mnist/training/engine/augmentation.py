@@ -27,10 +27,10 @@ def flip(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(_per_image(chosen, images), images.flip(2), images)
 
 
-def shift(images: Tensor, most_px: int, generator: torch.Generator) -> Tensor:
-    """Move each image by up to `most_px` in both directions; what comes in is the mirrored border."""
+def shift(images: Tensor, max_px: int, generator: torch.Generator) -> Tensor:
+    """Move each image by up to `max_px` in both directions; what comes in is the mirrored border."""
     count, height, width = images.shape[:3]
-    dy, dx = torch.randint(-most_px, most_px + 1, (2, count, 1), generator=generator)
+    dy, dx = torch.randint(-max_px, max_px + 1, (2, count, 1), generator=generator)
     rows = _reflect(torch.arange(height) + dy, height)  # (N, H)
     columns = _reflect(torch.arange(width) + dx, width)  # (N, W)
     return images[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -4,9 +4,9 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -21,51 +21,13 @@ from fashion_mnist.training.engine.augmentation import augment
 from fashion_mnist.training.engine.devices import Devices
 from fashion_mnist.training.engine.distillation import Teachers
 from fashion_mnist.training.engine.frozen_features import FeatureExtractor, LastLayer, folder_beside
-from fashion_mnist.training.engine.state import EpochRecord, TrainingState
+from fashion_mnist.training.engine.history import History, OnProgress, Progress
+from fashion_mnist.training.engine.state import TrainingState
 from fashion_mnist.training.engine.validation import ImageDataset, validate
 
 logger = logging.getLogger(__name__)
 
 REPORT_EVERY_STEPS: Final = 10
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a training has come: after a step, or after an epoch (then `validation_accuracy` is set).
-
-    Epoch 0 computes the features that the last layer trains on; its steps are images.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    accuracy: float
-    remaining_s: float
-    validation_accuracy: float | None = None
-
-
-@dataclass(frozen=True)
-class History:
-    """What a training did.
-
-    best: number of the epoch whose weights were kept. ended: `finished`, `early` (patience ran out) or
-    `interrupted`. seconds: includes the time before a resumption. precision: of the forward pass.
-    """
-
-    epochs: tuple[EpochRecord, ...]
-    best: int
-    ended: str
-    seconds: float
-    precision: str
-
-    def asdict(self) -> dict[str, Any]:
-        """Return the history as plain values, for JSON."""
-        return asdict(self)
-
-
-OnProgress = Callable[[Progress], None]
 
 
 def fit(

@@ -1,7 +1,7 @@
 """The state of a training between epochs: what a checkpoint stores."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -12,26 +12,10 @@ from fashion_mnist.errors import ConfigError
 from fashion_mnist.registry.model_folder import rename_old_keys
 from fashion_mnist.training.config import TrainConfig, complete_recipe
 from fashion_mnist.training.engine import checkpoint_file
+from fashion_mnist.training.engine.history import EpochRecord
 from fashion_mnist.training.engine.optimizers import build_optimizers, moving_average, rise_and_fall
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """Figures of one epoch: mean cross-entropies and accuracies.
-
-    `train_*` are over the augmented images; with teachers, `train_loss` is the weighted sum that was
-    minimised. `validation_*` are of the averaged weights.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    learning_rate: float
-    seconds: float
 
 
 class TrainingState:

@@ -83,7 +83,7 @@ def test_training_goes_on_from_a_stored_model(trained: tuple[Trained, Path], tmp
     assert teacher["name"] == trained[1].name
     assert teacher["sha256"] == trained[0].record.checksums["network.onnx"]
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    assert f"| learnt from | model: accuracy {trained[0].metrics.accuracy:.2%}, " in card
+    assert f"| teacher | model: accuracy {trained[0].metrics.accuracy:.2%}, " in card
 
 
 def test_models_that_do_not_fit_are_refused_before_training(
@@ -123,6 +123,6 @@ def test_the_card_takes_teachers_of_unknown_origin(
     record = trained[0].record
     assert (record.config["from"], record.config["teacher"], record.training["teachers"]) == (None, [], [])
     record = record.model_copy(update={"training": {**record.training, "teachers": facts}})
-    assert "| learnt from | teacher: of unknown origin |\n| machine |" in write_card(
+    assert "| teacher | teacher: unknown origin |\n| machine |" in write_card(
         record, trained[0].metrics, {"epochs": []}
     )

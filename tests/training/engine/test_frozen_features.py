@@ -14,7 +14,7 @@ from fashion_mnist.networks.classifiers import Classifier
 from fashion_mnist.training.config import TrainConfig
 from fashion_mnist.training.engine import frozen_features, loop
 from fashion_mnist.training.engine.frozen_features import FeatureExtractor, folder_beside
-from fashion_mnist.training.engine.loop import Progress
+from fashion_mnist.training.engine.history import Progress
 from fashion_mnist.training.engine.validation import ImageDataset, validate
 
 CONFIG = TrainConfig(

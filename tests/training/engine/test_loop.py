@@ -13,7 +13,8 @@ from fashion_mnist.errors import ConfigError, FashionMnistError
 from fashion_mnist.networks.classifiers import Classifier, build, pixel_statistics
 from fashion_mnist.training.config import TrainConfig
 from fashion_mnist.training.engine.devices import Devices
-from fashion_mnist.training.engine.loop import History, Progress, fit
+from fashion_mnist.training.engine.history import History, Progress
+from fashion_mnist.training.engine.loop import fit
 from fashion_mnist.training.engine.validation import ImageDataset, validate
 
 QUICK = TrainConfig(epochs=2, batch_size=16, precision="fp32")
