@@ -1,7 +1,7 @@
-# Everything a user or maintainer does, as one word. `make help` lists it.
+# Every task of a user or maintainer, as one command. `make help` lists them.
 #
-#   PYTHON=python3.12   the interpreter that .venv is made of
-#   PIP_ARGS="…"        options for pip, such as another index: this is how you choose which torch
+#   PYTHON=python3.12   the interpreter for .venv
+#   PIP_ARGS="…"        options for pip, such as another index, which selects the build of torch
 #   CONTAINERIZE_ARGS   options for `bentoml containerize`, such as --opt platform=linux/arm64
 #   HOST, PORT          where `make serve` listens
 
@@ -35,7 +35,7 @@ train: $(VENV)/.dev  ## train, evaluate, save to the model store (ARGS="--epochs
 test: $(VENV)/.dev  ## run the tests (4 minutes on two cores)
 	$(BIN)/python -m pytest -m "not slow and not full and not image" $(PARALLEL) $(ARGS)
 
-test-slow: $(VENV)/.dev  ## run those that take longer: whole trainings, killed and resumed (3 minutes)
+test-slow: $(VENV)/.dev  ## run the slow tests: whole trainings, killed and resumed (3 minutes)
 	$(BIN)/python -m pytest -m slow $(PARALLEL) $(ARGS)
 
 test-full: $(VENV)/.dev  ## run the long checks on the full data
@@ -49,7 +49,7 @@ lint: $(VENV)/.dev  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.dev  ## put the code into its style
+format: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -59,17 +59,17 @@ bento: $(VENV)/.serve  ## build the Bento
 image: bento  ## build the image fashion_mnist:latest; needs a Docker engine
 	$(BIN)/bentoml containerize fashion_mnist:latest -t fashion_mnist:latest $(CONTAINERIZE_ARGS)
 
-image-training: $(VENV)/.serve  ## build an image that can train too
+image-training: $(VENV)/.serve  ## build an image that can also train
 	$(BIN)/bentoml build -f bentofile.train.yaml
 	$(BIN)/bentoml containerize fashion_mnist_training:latest -t fashion_mnist_training:latest $(CONTAINERIZE_ARGS)
 
-image-test: $(VENV)/.dev  ## build the image and run it, hardened; needs a Docker engine
+image-test: $(VENV)/.dev  ## build the image and test it, hardened; needs a Docker engine
 	CONTAINERIZE_ARGS='$(CONTAINERIZE_ARGS)' $(BIN)/python -m pytest -m image $(ARGS)
 
 clean:  ## remove the environments and all caches
 	rm -rf $(VENV) .bench *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
-# One environment, filled as far as it is needed; made again when the versions change.
+# One environment, with as many packages as the target needs; updated when the versions change.
 $(VENV)/.serve: requirements.txt pyproject.toml scripts/environment.sh
 	@PYTHON='$(PYTHON)' sh scripts/environment.sh $(VENV) . $(PIP_ARGS)
 	@touch $@

@@ -17,7 +17,7 @@ from fashion_mnist.serving import container
 from fashion_mnist.serving.bento import HttpService, PredictInput, PredictOutput
 from fashion_mnist.serving.config import read_serve_config
 
-if TYPE_CHECKING:  # only the workers need what these load, see serving/bento.py
+if TYPE_CHECKING:  # needed only in the workers, see serving/bento.py
     import numpy as np
     from numpy.typing import NDArray
 
@@ -43,9 +43,9 @@ except (FashionMnistError, InvalidArgument) as error:
     **config.bentoml_settings(),
 )
 class FashionMnist:
-    """Classifies pictures: POST one to /predict. GET /model says what the model is and knows."""
+    """Classifies pictures: POST one to /predict. GET /model describes the model."""
 
-    # `bentoml build` packs the store's model; the bundled one is part of the package already
+    # `bentoml build` adds a model of the store to the Bento; the bundled one is part of the package
     model = bentoml.models.BentoModel(chosen.name) if chosen.in_store else None
 
     config = config
@@ -63,7 +63,7 @@ class FashionMnist:
         )
 
     # `batchable` and its limits only declare the API to BentoML (schema, client). Its dispatcher is not used:
-    # after a busy minute, a lone client waits 13 ms in it for company. See serving/models/batching.py.
+    # after a busy minute it delays a lone client by 13 ms. See serving/models/batching.py.
     @bentoml.api(
         batchable=True,
         max_batch_size=config.batch_size,
@@ -72,5 +72,5 @@ class FashionMnist:
         output_spec=PredictOutput,
     )
     def predict(self, items: list[NDArray[np.uint8]]) -> list[Predictions]:
-        """Classify images together; each item is uint8 (n, H, W[, 3])."""
+        """Classify one batch; each item is uint8 (n, H, W[, 3])."""
         return self.served.run_batch(items)

@@ -12,7 +12,7 @@ from fashion_mnist.training.flags import read_train_config
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one training; exits with a code where it fails. Errors become one line."""
+    """Run one training; an error becomes one line and an exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     console = Console()
     with one_line("train.py"):
@@ -32,11 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with TrainingBar(console) as bar:
                 trained = train(config, bar, shlex.join(["python", "train.py", *arguments]))
         except KeyboardInterrupt:
-            print("train.py: interrupted; --resume goes on after the last whole epoch", file=sys.stderr)
+            print("train.py: interrupted; --resume continues after the last complete epoch", file=sys.stderr)
             sys.exit(130)
         title = f"{trained.record.network} on the test images of {config.data}"
         console.print(metrics_table(trained.metrics, title))
-        console.print(f"saved {trained.tag}; serve it with: make serve, or bentoml serve", highlight=False)
+        console.print(f"saved {trained.tag}; serve it with `make serve` or `bentoml serve`", highlight=False)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Measurements beside the product: of training, of serving against its peers, and of its parts."""
+"""Benchmarks of training, of serving against its peers, and of single parts."""

@@ -1,8 +1,8 @@
-"""The classic recipe, as such services are usually trained: VGG16 at 3x224x224, only its last layer.
+"""The classic recipe for such services: VGG16 at 3x224x224 with only the last layer trained.
 
-Eager float32 torch, Adam, batches of 32, every image through the whole network in every epoch. Only its
-time is measured, on a part: it does not depend on the weights, so none are downloaded, and without
-ImageNet's there is no accuracy to tell.
+Eager float32 torch, Adam, batches of 32, every image through the whole network in every epoch. A part of it
+is timed and scaled. The time does not depend on the weights, so none are downloaded; without ImageNet
+weights there is no accuracy to report.
 """
 
 import time
@@ -24,7 +24,7 @@ SIDE_PX: Final = 224
 
 @dataclass(frozen=True)
 class PartialRun:
-    """steps: measured ones, after one to warm up. whole_s: scaled to IMAGES times EPOCHS."""
+    """A timed part of the recipe: `steps` batches after a warm-up. whole_s: scaled to IMAGES * EPOCHS."""
 
     steps: int
     seconds: float
@@ -34,7 +34,7 @@ class PartialRun:
 
 
 def time_classic(data: LabelledImages, steps: int) -> PartialRun:
-    """Train for `steps` batches and scale the time; data: uint8 (N, 28, 28), N at least BATCH."""
+    """Train for `steps` batches and scale the time. data: uint8 (N, 28, 28), N at least BATCH."""
     network = _build(len(data.classes))
     trained = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=1e-3)

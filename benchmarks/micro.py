@@ -1,6 +1,6 @@
-"""`python -m benchmarks.micro`: what decoding, predicting and encoding take, one by one.
+"""Times decoding, predicting and encoding one by one: `python -m benchmarks.micro`.
 
-CI prints it, so that a regression is seen; nothing fails by it, since machines differ.
+CI prints the table, so that a regression shows. It never fails a build, because machines differ.
 """
 
 import functools
@@ -26,14 +26,14 @@ from fashion_mnist.serving.protocol import bodies, requests
 from fashion_mnist.serving.protocol.responses import encode_predictions
 
 SECONDS: Final = 0.4
-"""Of each measurement."""
+"""Duration of each measurement."""
 LEAST: Final = 20
-"""Calls of each measurement, however long they take."""
+"""Minimum number of calls per measurement, however long they take."""
 BATCHES: Final = (1, 8, 32, 64)
 
 
 def measure_us(call: Callable[[], object]) -> tuple[float, int]:
-    """Median microseconds of a call, and of how many; the first, which may fill caches, is left out."""
+    """Return median microseconds and number of calls, without the first, which may fill caches."""
     call()
     taken_ns: list[int] = []
     end_ns = time.perf_counter_ns() + int(SECONDS * 1e9)
@@ -45,7 +45,7 @@ def measure_us(call: Callable[[], object]) -> tuple[float, int]:
 
 
 def build_calls() -> dict[str, Callable[[], object]]:
-    """What is measured, by name, in the order of a request. The images are random, seed 0."""
+    """Return the measured calls by name, in the order of a request. The images are random, seed 0."""
     config = ServeConfig()
     limits = requests.Limits(config.max_body_bytes, config.max_images, config.max_pixels)
     predictor = Predictor(BUNDLED_FOLDER)
@@ -85,8 +85,8 @@ def build_calls() -> dict[str, Callable[[], object]]:
 def main() -> None:
     """Print the table."""
     machine = provenance.machine()
-    title = f"{machine['processor']}, {machine['cpus']} processors; random images, seed 0"
-    table = Table("what", "median µs", "calls", title=title)
+    title = f"{machine['processor']}, {machine['cpus']} CPUs; random images, seed 0"
+    table = Table("part", "median µs", "calls", title=title)
     for name, call in build_calls().items():
         median_us, count = measure_us(call)
         table.add_row(name, f"{median_us:,.1f}", f"{count:,}")

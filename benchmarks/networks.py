@@ -1,7 +1,7 @@
-"""The networks side by side: `python -m benchmarks.networks bundled --untrained vgg16 wide`.
+"""Networks compared: `python -m benchmarks.networks bundled --untrained vgg16 wide`.
 
-Of stored models: what their records say, and what they take to serve. Of untrained ones: what does not depend
-on the weights. Prints a table of Markdown, a part of docs/networks.md.
+Stored models get the figures in their records and the cost of serving them; untrained networks get what does
+not depend on the weights. Prints a Markdown table, a part of docs/networks.md.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SPEC: Final = ModelSpec(FASHION_MNIST_CLASSES, 28, 28, 1)
 ROUNDS: Final = 7
 TITLES: Final = (
     "network", "parameters", "multiply-adds", "input px", "accuracy", "macro F1", "n", "training min",
-    "ms an image", "precision", "file MB",
+    "ms per image", "precision", "file MB",
 )  # fmt: skip
 
 
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="*", help="tags, folders or `bundled`")
-    parser.add_argument("--untrained", nargs="*", default=[], help="names of networks")
+    parser.add_argument("models", nargs="*", help="stored models: tags, folders or `bundled`")
+    parser.add_argument("--untrained", nargs="*", default=[], help="networks to measure with random weights")
     flags = parser.parse_args(arguments)
     try:
         rows = [describe(choice, store.choose(choice).folder) for choice in flags.models]
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def describe(name: str, folder: Path) -> list[str]:
-    """A row for a stored model."""
+    """Return the table row of a stored model."""
     predictor = Predictor(folder, threads=1)
     record, metrics = predictor.record, predictor.record.metrics or {}
     seconds = record.training.get("seconds")
@@ -77,7 +77,7 @@ def describe(name: str, folder: Path) -> list[str]:
 
 
 def describe_untrained(name: str) -> list[str]:
-    """A row for a network with random weights at its own input size, exported but not quantised."""
+    """Return the row of a network with random weights at its default size, exported but not quantized."""
     config = TrainConfig(network=name, pretrained=False).resolve()
     network = classifiers.build(name, SPEC, torch.zeros(1), torch.ones(1), config.input_size).eval()
     with tempfile.TemporaryDirectory() as temporary:
@@ -102,7 +102,7 @@ def _cost(folder: Path, spec: ModelSpec) -> list[str]:
 
 
 def _serving(predictor: Predictor, folder: Path) -> list[str]:
-    """Milliseconds an image, the precision they were measured in, and the size of the exported network."""
+    """Return the milliseconds per image, their precision, and the MB of the exported network."""
     generator = np.random.default_rng(0)
     images: NDArray[Any] = generator.integers(0, 256, (BATCH_SIZES[0], *predictor.spec.shape), np.uint8)
     predictor.predict(images)

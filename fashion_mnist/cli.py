@@ -1,4 +1,4 @@
-"""The command line, `fashion-mnist`: predict, evaluate, models. The only place of exit codes."""
+"""The `fashion-mnist` command line: predict, evaluate, models."""
 
 import json
 import sys
@@ -28,15 +28,16 @@ from fashion_mnist.registry import model_folder, store
 from fashion_mnist.serving.config import ServeConfig, read_serve_config
 
 MODEL_OPTION = click.option(
-    "--model", help="tag, folder or `bundled`.  [default: FASHION_MNIST_MODEL, or as the service]"
+    "--model",
+    help="Tag, folder or `bundled`.  [default: FASHION_MNIST_MODEL, else the model the service would serve]",
 )
 
 
 class _Commands(click.Group):
-    """Turns errors into one line and an exit code."""
+    """Commands whose errors become one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> object:
-        warnings.simplefilter("ignore")  # libraries' remarks on pictures, of which we say what is wrong
+        warnings.simplefilter("ignore")  # libraries warn about damage that our errors name
         with one_line("fashion-mnist"):
             return super().invoke(ctx)
 
@@ -44,23 +45,23 @@ class _Commands(click.Group):
 @click.group(cls=_Commands)
 @click.version_option(fashion_mnist.__version__, prog_name="fashion-mnist")
 def main() -> None:
-    """Classify pictures, and look after models, without a server."""
+    """Classify pictures, evaluate models and list them, without a server."""
 
 
 @main.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @MODEL_OPTION
 def predict(images: tuple[str, ...], as_json: bool, model: str | None) -> None:
-    """Classify pictures: files, folders of files, `-` for standard input.
+    """Classify pictures: files, folders of files, or `-` for standard input.
 
-    A picture that cannot be read is named on standard error; the others are answered all the same.
+    A picture that cannot be read is reported on standard error; the others are still classified.
     """
     config = read_serve_config()
     predictor, name = _open(model, config)
     failed: FashionMnistError | None = None
     for path in _paths(images):
-        label = click.format_filename(path)  # a name need not be UTF-8
+        label = click.format_filename(path)  # a file name need not be UTF-8
         try:
             image = pixels.read_picture(_read(path), predictor.spec, config.max_pixels)
         except (InputError, ConfigError) as error:
@@ -71,8 +72,8 @@ def predict(images: tuple[str, ...], as_json: bool, model: str | None) -> None:
         if as_json:
             click.echo(json.dumps({"image": label, **answer, "model": name}))
             continue
-        strange = "" if answer["in_distribution"] is not False else "  looks like nothing learnt"
-        click.echo(f"{label}: {answer['prediction']} {answer['confidence']:.1%}{strange}")
+        note = "" if answer["in_distribution"] is not False else "  unlike the training images"
+        click.echo(f"{label}: {answer['prediction']} {answer['confidence']:.1%}{note}")
     if failed is not None:
         sys.exit(failed.exit_code)
 
@@ -82,11 +83,11 @@ def predict(images: tuple[str, ...], as_json: bool, model: str | None) -> None:
 @click.option("--data", "source", default=sources.FASHION_MNIST, show_default=True, metavar="SOURCE")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the report to this folder.")
 def evaluate_command(model: str | None, source: str, output: Path | None) -> None:
-    """Measure a model: on the test images of SOURCE, or on all where it has none."""
+    """Measure a model on the test images of SOURCE, or on all its images if it has no test images."""
     from fashion_mnist.evaluation.metrics import evaluate, predict_all
     from fashion_mnist.evaluation.tables import metrics_table
 
-    if output is not None:  # before the work whose result goes there
+    if output is not None:  # before the long work, not after it
         model_folder.check_writable(output)
         try:
             from fashion_mnist.evaluation.report import read_history, write_report
@@ -98,7 +99,7 @@ def evaluate_command(model: str | None, source: str, output: Path | None) -> Non
     images = dataset.test
     if images is None:
         images = dataset.train
-        click.echo(f"{source} has no test images of its own: measured on all, trained on or not", err=True)
+        click.echo(f"{source} has no test images; measuring on all images, seen in training or not", err=True)
     probabilities = predict_all(predictor, images)
     metrics = evaluate(probabilities, images.labels, spec.classes)
     Console().print(metrics_table(metrics, f"{name} on {source}"))
@@ -110,11 +111,11 @@ def evaluate_command(model: str | None, source: str, output: Path | None) -> Non
 
 @main.command()
 def models() -> None:
-    """List the models that can be served, the newest first; `*` marks the one that is served."""
+    """List the models that can be served, newest first; `*` marks the one that would be served."""
     served, problem = None, None
     try:
         served = store.choose(read_serve_config().model).name
-    except ModelError as error:  # the list is what helps to mend it
+    except ModelError as error:  # raised below: the list helps to fix it
         problem = error
     table = Table()
     for column in ("", "model", "network", "data", "accuracy", "size", "date"):
@@ -143,7 +144,7 @@ def _open(model: str | None, config: ServeConfig) -> tuple[Predictor, str]:
 
 
 def _paths(names: tuple[str, ...]) -> Iterator[str]:
-    """The path of each picture; folders give their pictures in sorted order."""
+    """Yield the path of each picture; a folder yields its pictures in sorted order."""
     for name in names:
         folder = Path(name)
         if name == "-" or not folder.is_dir():
@@ -156,7 +157,7 @@ def _paths(names: tuple[str, ...]) -> Iterator[str]:
 
 
 def _read(path: str) -> bytes:
-    """The bytes of a file, or of standard input for `-`."""
+    """Return the bytes of a file, or of standard input for `-`."""
     try:
         if path != "-":
             return Path(path).read_bytes()

@@ -1,4 +1,4 @@
-"""What the processors are: how many this process may use, what they are good at."""
+"""CPUs: how many this process may use, and whether they are fast in int8."""
 
 import os
 from collections.abc import Iterator
@@ -9,20 +9,20 @@ CONTROL_GROUPS: Final = Path("/sys/fs/cgroup")
 MEMBERSHIP: Final = Path("/proc/self/cgroup")
 FLAG_LINES: Final = ("flags", "Features")
 INT8_FLAGS: Final = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}
-"""VNNI and AMX of x86-64, the dot product of Arm."""
+"""VNNI and AMX on x86-64, the dot product on Arm."""
 
 
 def available_cpus() -> int:
-    """Those of its affinity, but no more than its control groups' quota allows, and at least one.
+    """Return the number of CPUs this process may use: its affinity, capped by the cgroup quota, at least 1.
 
-    A quota is rounded down: a thread too many is stopped for a part of every period, and all wait for it.
+    Quotas are rounded down: one thread too many is stopped for part of every period, and all others wait.
     """
     allowed = len(os.sched_getaffinity(0))
     return max(1, min([allowed, *map(int, read_quotas())]))
 
 
 def multiplies_bytes(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor multiplies int8 faster than bf16 or fp32, as its flags say."""
+    """Return whether the CPU, by its flags, multiplies int8 faster than bf16 or fp32."""
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -31,9 +31,9 @@ def multiplies_bytes(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def read_quotas(groups: Path = CONTROL_GROUPS, membership: Path = MEMBERSHIP) -> list[float]:
-    """Quotas in processors that bind this process, of versions 1 and 2 of control groups.
+    """Return the quotas that bind this process, in CPUs, from cgroup v1 and v2.
 
-    A container sees its own group as the root, so every group on the way there counts that is visible.
+    A container sees its own group as the root, so every visible group on the path to the root counts.
     """
     try:
         lines = membership.read_text(encoding="utf-8").splitlines()
@@ -66,7 +66,7 @@ def _upwards(mount: Path, path: str) -> Iterator[Path]:
 
 
 def _read_quota(folder: Path) -> float | None:
-    """Processors that a group may use, or None: no limit, or no such group."""
+    """Return how many CPUs a group may use; None if it has no limit or does not exist."""
     try:
         if (folder / "cpu.max").is_file():
             quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()

@@ -1,14 +1,14 @@
-"""The exceptions of this package, and the codes that HTTP clients see.
+"""The exceptions of this package, and the error codes that HTTP clients see.
 
     FashionMnistError        exit code 1
-    ├── ConfigError          2   a setting is wrong
-    ├── InputError           3   a picture or a request is wrong; has a `code` from HTTP_ERRORS
-    ├── DataError            4   training or evaluation data are wrong
-    ├── ModelError           5   a stored model is missing, damaged or from another format
+    ├── ConfigError          2   a setting is invalid
+    ├── InputError           3   a picture or request is invalid; has a `code` from HTTP_ERRORS
+    ├── DataError            4   training or evaluation data is invalid
+    ├── ModelError           5   a stored model is missing, damaged or in another format
     └── DependencyError      6   an optional package is not installed
 
-Every message says what came, what was wanted and what to do. Errors are translated once: to an exit
-code by the command lines, with `one_line`, to a status by the service.
+Every message says what came, what is expected and what to do. Errors are translated in one place each: the
+command lines turn them into exit codes with `one_line`, the service into HTTP statuses.
 """
 
 import os
@@ -19,8 +19,8 @@ from typing import Final
 
 HTTP_ERRORS: Final[dict[str, tuple[int, str]]] = {
     "broken_json": (400, "the body is not JSON"),
-    "broken_picture": (400, "the bytes are no picture, or a truncated or empty one"),
-    "broken_npy": (400, "the body is no .npy file, or a truncated one"),
+    "broken_picture": (400, "the body is not a picture, or it is empty, truncated or damaged"),
+    "broken_npy": (400, "the body is not a .npy file, or it is truncated"),
     "broken_form": (400, "the form body cannot be parsed"),
     "not_found": (404, "no such path"),
     "method_not_allowed": (405, "the path does not take this method"),
@@ -31,42 +31,42 @@ HTTP_ERRORS: Final[dict[str, tuple[int, str]]] = {
     "too_many_parts": (413, "the form has more parts than the limit"),
     "too_deep": (413, "the JSON is nested deeper than the limit"),
     "unsupported_content_type": (415, "the content type is missing or not accepted"),
-    "unsupported_picture_format": (415, "the picture is in a format that is not decoded"),
-    "missing_pixels": (422, "the body holds no `pixels`, or the form no picture"),
-    "unknown_field": (422, "the JSON object has a field that is not known"),
-    "unknown_parameter": (422, "the query has a parameter that is not known"),
-    "bad_parameter": (422, "a query parameter is out of its range"),
+    "unsupported_picture_format": (415, "the picture's format is not supported"),
+    "missing_pixels": (422, "the body has no `pixels`, or the form no file"),
+    "unknown_field": (422, "the JSON object has an unknown field"),
+    "unknown_parameter": (422, "the query has an unknown parameter"),
+    "bad_parameter": (422, "a query parameter is out of range or repeated"),
     "empty_batch": (422, "the batch holds no image"),
     "wrong_pixel_count": (422, "an image has the wrong number of pixels"),
     "wrong_shape": (422, "the array does not have the model's shape"),
-    "wrong_pixel_type": (422, "a pixel is no number"),
+    "wrong_pixel_type": (422, "a pixel is not a number"),
     "wrong_dtype": (422, "the .npy array is not uint8"),
     "pixel_not_integer": (422, "a pixel is a fraction"),
-    "pixels_scaled": (422, "the pixels are within 0..1 instead of 0..255"),
+    "pixels_scaled": (422, "the pixels lie within 0..1 instead of 0..255"),
     "pixel_out_of_range": (422, "a pixel is outside 0..255"),
     "internal_error": (500, "the service failed; its log has the cause"),
     "overloaded": (503, "too many requests are in flight"),
     "not_ready": (503, "the model is not loaded, or the service is shutting down"),
 }
-"""code -> (HTTP status, when). Codes are frozen: clients branch on them."""
+"""code -> (HTTP status, cause). Codes never change: clients branch on them."""
 
 
 class FashionMnistError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base class of all errors that this package raises deliberately."""
 
     exit_code = 1
 
 
 class ConfigError(FashionMnistError):
-    """A setting is wrong."""
+    """A setting is invalid."""
 
     exit_code = 2
 
 
 class InputError(FashionMnistError):
-    """A picture or a request is wrong.
+    """A picture or request is invalid.
 
-    code: a key of HTTP_ERRORS. index: position of the bad item, for batches only.
+    code: a key of HTTP_ERRORS. index: position of the bad item, in batches only.
     """
 
     exit_code = 3
@@ -78,18 +78,18 @@ class InputError(FashionMnistError):
         self.index = index
 
     def at(self, index: int) -> "InputError":
-        """Return the same error, naming the batch item it belongs to."""
+        """Return this error with the position of its batch item."""
         return InputError(self.code, str(self), index)
 
 
 class DataError(FashionMnistError):
-    """Training or evaluation data are wrong."""
+    """Training or evaluation data is invalid."""
 
     exit_code = 4
 
 
 class ModelError(FashionMnistError):
-    """A stored model is missing, damaged or from another format."""
+    """A stored model is missing, damaged or in another format."""
 
     exit_code = 5
 
@@ -102,23 +102,23 @@ class DependencyError(FashionMnistError):
 
 @contextmanager
 def one_line(program: str) -> Iterator[None]:
-    """Turn this package's errors, and the system's, into one line on standard error and an exit code."""
+    """Turn this package's errors, and OSError, into one line on standard error and an exit code."""
     try:
         yield
-        if sys.stdout is not None:  # None where it is closed
+        if sys.stdout is not None:  # None if standard output is closed
             sys.stdout.flush()
     except FashionMnistError as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):  # a reader that has enough, as `head`, is no error
+        if not isinstance(error, BrokenPipeError):  # a reader that stops early, like `head`, is not an error
             print(f"{program}: {describe(error)}", file=sys.stderr)
-        if sys.stdout is not None:  # what could not be written is not tried again at the exit
+        if sys.stdout is not None:  # discard the rest, or the flush at exit fails again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FashionMnistError.exit_code)
 
 
 def describe(error: OSError) -> str:
-    """An error of the system: the file, where there is one, and what is wrong with it."""
+    """Return a clause for a system error: the file, if it concerns one, and the problem."""
     what = error.strerror or str(error)
     return f"{str(error.filename)[:200]}: {what}" if error.filename else what

@@ -1,4 +1,4 @@
-"""What a model takes and answers: the shape of an image and the names of the classes."""
+"""A model's interface: the shape of its images and the names of its classes."""
 
 from dataclasses import dataclass
 
@@ -17,22 +17,22 @@ FASHION_MNIST_CLASSES = (
 
 
 def find_name_problem(classes: tuple[str, ...]) -> str | None:
-    """What is wrong with these names of classes, as a clause, or None.
+    """Return what is wrong with these class names, as a clause, or None.
 
-    They are keys of JSON objects, words of tables and labels of plots.
+    The names become keys of JSON objects, cells of tables and labels of plots.
     """
     if len(classes) < 2:
-        return f"{len(classes)} classes, at least 2 are needed"
+        return f"{len(classes)} classes, expected at least 2"
     for name in classes:
         if not name.isprintable() or not name.strip():
             return f"the class name {name!r} is empty or not printable"
     twice = next((name for name in classes if classes.count(name) > 1), None)
-    return None if twice is None else f"the class name {twice!r} stands twice"
+    return None if twice is None else f"the class name {twice!r} appears twice"
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Classes and image shape of one model; they belong to the model, never to the code.
+    """Classes and image shape of one model; stored with the model, never assumed by the code.
 
     channels: 1 (gray) or 3 (RGB).
     """
@@ -44,7 +44,7 @@ class ModelSpec:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one image: (H, W) if gray, (H, W, 3) if not."""
+        """Shape of one image: (H, W) if gray, else (H, W, 3)."""
         gray = (self.height, self.width)
         return gray if self.channels == 1 else (*gray, self.channels)
 

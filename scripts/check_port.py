@@ -1,4 +1,4 @@
-"""Exit with a sentence when the port is taken: check_port.py HOST PORT."""
+"""Exit with an error message if the port is taken: check_port.py HOST PORT."""
 
 import errno
 import socket
@@ -8,12 +8,12 @@ host, port = sys.argv[1:]
 try:
     number = int(port)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
-        # as the server does: a port that an old connection still lingers on is free
+        # like the server: a port on which an old connection still lingers counts as free
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, number))
 except (ValueError, OverflowError):
-    sys.exit(f"error: PORT={port} is no port; expected 1 to 65535")
+    sys.exit(f"error: PORT={port} is not a port; expected 1 to 65535")
 except OSError as error:
     if error.errno == errno.EADDRINUSE:
-        sys.exit(f"error: port {port} is taken; stop what listens there, or: make serve PORT=3001")
+        sys.exit(f"error: port {port} is taken; stop what listens on it, or: make serve PORT=3001")
     sys.exit(f"error: cannot listen on {host}:{port}: {error.strerror}")

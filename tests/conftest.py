@@ -1,4 +1,4 @@
-"""Shared by all tests: real data, a really trained model, the real service. State lives in tmp."""
+"""Fixtures for all tests: real data, a trained model, the real service. State lives in tmp."""
 
 import atexit
 import fcntl
@@ -17,14 +17,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-# before bentoml is imported, which reads its home once
+# set before bentoml is imported, which reads its home only once
 _HOME = tempfile.mkdtemp(prefix="fashion-mnist-tests-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 for _name in [name for name in os.environ if name.startswith(("FASHION_MNIST_", "BENTOML_"))]:
     del os.environ[_name]
 os.environ["BENTOML_HOME"] = _HOME
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
-if "PYTEST_XDIST_WORKER" in os.environ:  # several at once: with all threads each they would stand still
+if "PYTEST_XDIST_WORKER" in os.environ:  # parallel workers, each with all threads, would stall each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import bentoml  # noqa: E402
@@ -42,7 +42,7 @@ from fashion_mnist.training.pipeline import Trained, train  # noqa: E402
 
 @pytest.fixture(scope="session")
 def start_service(tmp_path_factory: pytest.TempPathFactory) -> StartService:
-    """Start a service with the variables given as keywords, on an empty store unless they say where."""
+    """Return a function that starts a service with the given variables, by default on an empty store."""
 
     def start(target: str = ".", **options: Any) -> AbstractContextManager[Server]:
         return run_service(tmp_path_factory.mktemp("service"), target, **options)
@@ -52,7 +52,7 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> StartService:
 
 @pytest.fixture(scope="session")
 def service(start_service: StartService) -> Iterator[Server]:
-    """The service with the bundled model and default settings, shared by all tests."""
+    """Run one service with the bundled model and default settings for all tests."""
     with start_service() as server:
         yield server
 
@@ -65,7 +65,7 @@ def client(service: Server) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Threads that wait for each other are slow where another program runs too."""
+    """Limit torch to one thread: threads wait for each other when other programs use the CPUs."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -96,9 +96,9 @@ def bundled() -> Predictor:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
-    """A model trained on the sample for three epochs; the second value is its folder outside the store.
+    """Train a model on the sample for three epochs; the second value is its folder outside the store.
 
-    Once for all processes of the tests: the others wait, and import it into their stores.
+    One test process trains; the others wait, then import the model into their stores.
     """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

@@ -13,7 +13,7 @@ import fashion_mnist
 
 
 def run(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of `fashion-mnist ARGUMENTS`."""
+    """Run `fashion-mnist ARGUMENTS`; return its exit code, standard output and standard error."""
     done = subprocess.run(
         [Path(sys.executable).parent / "fashion-mnist", *arguments],
         cwd=ROOT,
@@ -29,14 +29,14 @@ def test_version() -> None:
     assert run("--version") == (0, f"fashion-mnist, version {fashion_mnist.__version__}\n", "")
 
 
-def test_predict_answers_files_folders_and_standard_input() -> None:
+def test_predict_reads_files_folders_and_standard_input() -> None:
     for arguments, stdin in (([BOOT], b""), ([BOOT.parent], b""), (["-"], BOOT.read_bytes())):
         code, out, err = run("predict", "--model", "bundled", *arguments, stdin=stdin)
         assert (code, err) == (0, "")
         assert ": Ankle boot " in out
 
 
-def test_predict_json_is_one_object_a_line() -> None:
+def test_predict_json_prints_one_object_per_line() -> None:
     code, out, _ = run("predict", "--model", "bundled", "--json", BOOT, BOOT)
     answers = [json.loads(line) for line in out.splitlines()]
     assert code == 0
@@ -44,14 +44,14 @@ def test_predict_json_is_one_object_a_line() -> None:
     assert answers[0]["image"] == str(BOOT)
 
 
-def test_predict_names_a_bad_picture_and_answers_the_others(tmp_path: Path) -> None:
+def test_predict_names_a_bad_picture_and_classifies_the_others(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"junk")
     (tmp_path / "b.png").write_bytes(BOOT.read_bytes())
     code, out, err = run("predict", "--model", "bundled", tmp_path)
     assert code == 3
     assert "b.png: Ankle boot" in out
     assert err.count("\n") == 1
-    assert "a.png: the bytes are no picture" in err
+    assert "a.png: the body is not a picture" in err
 
 
 @pytest.mark.parametrize(
@@ -65,21 +65,25 @@ def test_predict_names_a_bad_picture_and_answers_the_others(tmp_path: Path) -> N
         ),
         (["evaluate", "--data", "missing"], 4, "missing: no such file"),
         (["evaluate", "--data", "/dev/zero"], 4, "/dev/zero: neither a file nor a folder"),
-        (["evaluate", "--data", "missing", "--output", "/dev/null"], 2, "/dev/null: not a folder that can"),
-        (["evaluate", "--data", "missing", "--output", "/proc"], 2, "/proc: not a folder that can"),
+        (
+            ["evaluate", "--data", "missing", "--output", "/dev/null"],
+            2,
+            "/dev/null: cannot write to this folder",
+        ),
+        (["evaluate", "--data", "missing", "--output", "/proc"], 2, "/proc: cannot write to this folder"),
         (["predict", "a" * 5000], 1, "File name too long"),
         (["predict", "--model", "a" * 5000, str(BOOT)], 5, "neither a model folder nor a tag"),
         (["predict"], 2, "Missing argument"),
     ],
 )
-def test_errors_are_a_sentence_and_an_exit_code(arguments: list[str], code: int, message: str) -> None:
+def test_errors_become_a_sentence_and_an_exit_code(arguments: list[str], code: int, message: str) -> None:
     found, out, err = run(*arguments)
     assert found == code
     assert message in err
     assert "Traceback" not in err + out
 
 
-def test_predict_passes_over_folders_and_names_what_it_cannot_read(tmp_path: Path) -> None:
+def test_predict_skips_subfolders_and_names_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     (tmp_path / "b.png").symlink_to("nowhere")
     (tmp_path / "c.png").write_bytes(BOOT.read_bytes())
@@ -89,7 +93,7 @@ def test_predict_passes_over_folders_and_names_what_it_cannot_read(tmp_path: Pat
     assert err == f"fashion-mnist: {tmp_path}/b.png: No such file or directory\n"
 
 
-def test_predict_keeps_the_limit_of_pixels() -> None:
+def test_predict_enforces_the_pixel_limit() -> None:
     code, _, err = run("predict", "--model", "bundled", BOOT, FASHION_MNIST_MAX_PIXELS="783")
     assert code == 3
     assert "28 x 28 = 784 pixels, at most 783" in err
@@ -103,7 +107,7 @@ def test_predict_keeps_the_limit_of_pixels() -> None:
         ("predict --model bundled - <&-", "fashion-mnist: -: standard input is closed; send it a picture"),
     ],
 )
-def test_closed_and_full_streams_are_named(redirection: str, message: str, tmp_path: Path) -> None:
+def test_closed_and_full_streams_are_reported(redirection: str, message: str, tmp_path: Path) -> None:
     done = subprocess.run(
         f"{Path(sys.executable).parent}/fashion-mnist {redirection}",
         shell=True,
@@ -126,7 +130,7 @@ def test_closed_and_full_streams_are_named(redirection: str, message: str, tmp_p
         ("BENTOML_HOME", "/proc/none"),
     ],
 )
-def test_a_bad_variable_is_named(name: str, value: str) -> None:
+def test_an_invalid_environment_variable_is_named(name: str, value: str) -> None:
     code, _, err = run("models", stdin=b"", **{name: value})
     assert code == 2
     assert f"{name}={value}: " in err
@@ -143,7 +147,7 @@ def test_evaluate_prints_the_table_and_writes_the_report(tmp_path: Path) -> None
     assert (tmp_path / "r" / "confusion.png").stat().st_size > 10_000
 
 
-def test_models_marks_the_one_that_is_served(tmp_path: Path) -> None:
+def test_models_marks_the_served_model(tmp_path: Path) -> None:
     code, out, _ = run("models", BENTOML_HOME=str(tmp_path))
     assert code == 0
     (line,) = [line for line in out.splitlines() if "bundled" in line]
@@ -152,7 +156,7 @@ def test_models_marks_the_one_that_is_served(tmp_path: Path) -> None:
     assert "fashion-mnist" in line
 
 
-def test_models_lists_a_damaged_one_and_says_what_to_do(tmp_path: Path) -> None:
+def test_models_lists_a_damaged_model_and_names_it(tmp_path: Path) -> None:
     folder = tmp_path / "models" / "fashion_mnist" / "abc"
     folder.mkdir(parents=True)
     (folder / "model.yaml").write_text("- no model")
@@ -164,12 +168,12 @@ def test_models_lists_a_damaged_one_and_says_what_to_do(tmp_path: Path) -> None:
     assert err.count("\n") == 1
 
 
-def test_train_py_errors_are_one_line_and_an_exit_code() -> None:
+def test_train_py_errors_become_one_line_and_an_exit_code() -> None:
     for arguments, code, message in (
         (["--epochs", "0"], 2, "train.py: --epochs:"),
         (["--data", "missing"], 4, "train.py: missing: no such file"),
         (["--data", "/dev/zero"], 4, "train.py: /dev/zero: neither a file nor a folder"),
-        (["--data", "missing", "--output", "/proc"], 2, "train.py: /proc: not a folder that can"),
+        (["--data", "missing", "--output", "/proc"], 2, "train.py: /proc: cannot write to this folder"),
     ):
         done = subprocess.run(
             [sys.executable, "train.py", *arguments],

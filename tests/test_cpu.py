@@ -1,4 +1,4 @@
-"""Processors: affinity and control groups, as the kernel writes them."""
+"""CPUs: affinity, cgroup quotas and flags, as the kernel reports them."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def member(folder: Path, text: str) -> Path:
     return path
 
 
-def test_version_2_counts_every_group_up_to_the_root(tmp_path: Path) -> None:
+def test_cgroup_v2_counts_every_group_up_to_the_root(tmp_path: Path) -> None:
     groups = tmp_path / "groups"
     group(groups / "a.slice" / "b", cpu__max="150000 100000")
     group(groups / "a.slice", cpu__max="max 100000")
@@ -32,7 +32,7 @@ def test_version_2_counts_every_group_up_to_the_root(tmp_path: Path) -> None:
     assert read_quotas(groups, member(tmp_path, "0::/a.slice/b\n")) == [1.5, 4.0]
 
 
-def test_in_a_container_of_version_1_the_mount_is_its_own_group(tmp_path: Path) -> None:
+def test_in_a_cgroup_v1_container_the_mount_is_its_own_group(tmp_path: Path) -> None:
     groups = tmp_path / "groups"
     group(groups / "cpu,cpuacct", cpu__cfs_quota_us="250000", cpu__cfs_period_us="100000")
     text = "5:memory:/docker/1f2e\n4:cpu,cpuacct:/docker/1f2e\n0::/\n"
@@ -40,18 +40,18 @@ def test_in_a_container_of_version_1_the_mount_is_its_own_group(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("quota", "period"), [("-1", "100000"), ("", ""), ("100", "0x"), ("max", "1")])
-def test_no_limit_and_nonsense_are_no_quota(tmp_path: Path, quota: str, period: str) -> None:
+def test_an_unlimited_or_unreadable_quota_is_ignored(tmp_path: Path, quota: str, period: str) -> None:
     groups = tmp_path / "groups"
     group(groups / "cpu", cpu__cfs_quota_us=quota, cpu__cfs_period_us=period)
     assert read_quotas(groups, member(tmp_path, "1:cpu:/\n")) == []
 
 
-def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:
+def test_without_cgroups_there_is_no_quota(tmp_path: Path) -> None:
     assert read_quotas(tmp_path, tmp_path / "missing") == []
     assert read_quotas(tmp_path, member(tmp_path, "0::/somewhere\n")) == []
 
 
-def test_the_affinity_is_kept() -> None:
+def test_the_affinity_is_respected() -> None:
     code = "import os; from fashion_mnist.cpu import available_cpus; print(available_cpus())"
     one = {min(os.sched_getaffinity(0))}
     done = subprocess.run(
@@ -63,9 +63,9 @@ def test_the_affinity_is_kept() -> None:
 
 @pytest.mark.skipif(
     not (os.access(CPU_V1 / "tasks", os.W_OK) and len(os.sched_getaffinity(0)) > 1),
-    reason="needs to write control groups of version 1, and two processors",
+    reason="needs write access to cgroup v1, and two CPUs",
 )
-def test_a_real_group_of_the_kernel_limits(tmp_path: Path) -> None:
+def test_a_real_cgroup_limits_the_cpus(tmp_path: Path) -> None:
     folder = CPU_V1 / f"fashion-mnist-test-{os.getpid()}"
     folder.mkdir()
     try:
@@ -89,9 +89,7 @@ def test_a_real_group_of_the_kernel_limits(tmp_path: Path) -> None:
         ("flags\t\t: fpu avx2 avx512f\nmodel name: avx512_vnni\n", False),
     ],
 )
-def test_processors_that_multiply_bytes_say_so_in_their_flags(
-    tmp_path: Path, text: str, expected: bool
-) -> None:
+def test_cpus_with_fast_int8_are_recognised_by_their_flags(tmp_path: Path, text: str, expected: bool) -> None:
     path = tmp_path / "cpuinfo"
     path.write_text(text)
     assert multiplies_bytes(path) is expected

@@ -1,1 +1,1 @@
-"""The serving benchmark: `python -m benchmarks.serving`. docs/benchmarks.md has what it found."""
+"""The serving benchmark: `python -m benchmarks.serving`. The results are in docs/benchmarks.md."""

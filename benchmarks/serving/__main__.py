@@ -1,4 +1,4 @@
-"""`python -m benchmarks.serving`: measure the service against its peers, and write the report."""
+"""Measure the service against its peers and write the report: `python -m benchmarks.serving`."""
 
 import argparse
 import signal
@@ -28,23 +28,23 @@ QUICK_OUTPUT: Final = environments.ENVIRONMENTS / "quick"
 
 
 def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="over all peers (default: 5)")
-    parser.add_argument("--seconds", type=int, default=4, help="of each load (default: 4)")
-    parser.add_argument("--only", metavar="NAMES", help="peers to measure, with commas (default: all)")
-    parser.add_argument("--output", type=Path, help="folder of results and plots (default: docs)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds over all peers (default: 5)")
+    parser.add_argument("--seconds", type=int, default=4, help="duration of each load (default: 4)")
+    parser.add_argument("--only", metavar="NAMES", help="peers to measure, comma-separated (default: all)")
+    parser.add_argument("--output", type=Path, help="folder for results and plots (default: docs)")
     parser.add_argument(
-        "--quick", action="store_true", help=f"1 round of 1 s into {QUICK_OUTPUT.relative_to(ROOT)}: a trial"
+        "--quick", action="store_true", help=f"a trial: 1 round of 1 s, into {QUICK_OUTPUT.relative_to(ROOT)}"
     )
     parser.add_argument(
-        "--report", action="store_true", help="measure nothing; write the report of the kept results again"
+        "--report", action="store_true", help="measure nothing; rewrite the report from the stored results"
     )
     flags = parser.parse_args(arguments)
     if flags.quick:
         flags.rounds, flags.seconds = 1, 1
     if flags.rounds < 1 or flags.seconds < 1:
-        parser.error(f"--rounds {flags.rounds} --seconds {flags.seconds}: both have to be 1 or more")
+        parser.error(f"--rounds {flags.rounds} --seconds {flags.seconds}: both must be at least 1")
     flags.output = flags.output or (QUICK_OUTPUT if flags.quick else ROOT / "docs")
     try:
         flags.peers = choose(flags.only)
@@ -54,20 +54,20 @@ def read_flags(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code."""
+    """Run the benchmark; return the exit code."""
     flags = read_flags(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the servers too, as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the servers too, as Ctrl-C does
     try:
         if not flags.report:
             _measure(flags)
         kept = report.results_path(flags.output)
         if not kept.is_file():
-            raise BenchmarkError(f"{kept}: no results there; run without --report first")
+            raise BenchmarkError(f"{kept}: no results; run without --report first")
         results = Results.load(kept)
         for path in report.write(results, flags.output):
             print(path)
     except KeyboardInterrupt:
-        print("stopped; --report writes the report of what was measured", file=sys.stderr)
+        print("stopped; run with --report to write the report from what was measured", file=sys.stderr)
         return 130
     except (BenchmarkError, FashionMnistError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -102,13 +102,13 @@ def _measure(flags: argparse.Namespace) -> None:
 
 
 def _prepare(peers: Sequence[Peer], results: Results) -> dict[str, Path]:
-    """The interpreter of each peer that can be installed; why not, in `results.missing`."""
+    """Return the interpreter of each installable peer; `results.missing` gets the reasons for the others."""
     absent = environments.install_tools()
     if "wrk" in absent:
         raise BenchmarkError(absent["wrk"])
     pythons: dict[str, Path] = {}
     for peer in peers:
-        print(f"environment of {peer.name}", flush=True)
+        print(f"preparing the environment of {peer.name}", flush=True)
         try:
             if peer.java and "java" in absent:
                 raise BenchmarkError(absent["java"])
@@ -121,7 +121,7 @@ def _prepare(peers: Sequence[Peer], results: Results) -> dict[str, Path]:
 
 
 def _load_images() -> NDArray[np.uint8]:
-    """The 10,000 test images where they are installed, else the sample's 1,000."""
+    """Return the 10,000 test images if they are installed, else the sample's 1,000."""
     installed = Path("/usr/share/datasets/fashion-mnist").is_dir()
     test = sources.load("fashion-mnist" if installed else str(SAMPLE)).test
     assert test is not None

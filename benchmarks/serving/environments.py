@@ -1,4 +1,4 @@
-"""What a run needs on this machine: wrk, Java, and a virtual environment for each peer."""
+"""Install what a run needs: wrk, Java, and a virtual environment for each peer."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from benchmarks.serving.peer import ROOT, Peer
 
 ENVIRONMENTS: Final = ROOT / ".bench"
 PACKAGES: Final = {"wrk": "wrk", "java": "openjdk-17-jre-headless"}
-"""Debian's package of each tool."""
+"""Tool -> Debian package."""
 STAMP: Final = ".installed"
 
 
 def install_tools() -> dict[str, str]:
-    """Install what is missing where that is possible; returns why a tool is still missing, by its name."""
+    """Install missing tools if possible; return why a tool is still missing, by tool."""
     absent = [tool for tool in PACKAGES if shutil.which(tool) is None]
     if absent and (apt := _find_apt()):
         _run([*apt, "update"])
@@ -34,9 +34,9 @@ def install_tools() -> dict[str, str]:
 
 
 def prepare(peer: Peer) -> Path:
-    """The interpreter of the peer's environment, which is made where it is missing or of other versions.
+    """Return the interpreter of the peer's environment; create it if it is missing or has other versions.
 
-    Raises BenchmarkError with the end of what pip said.
+    Raises BenchmarkError with the end of pip's output.
     """
     folder = ENVIRONMENTS / (peer.like or peer.name)
     python = folder / "bin" / "python"
@@ -44,10 +44,10 @@ def prepare(peer: Peer) -> Path:
     stamp = folder / STAMP
     if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted):
         _check(_run([sys.executable, "-m", "venv", "--clear", str(folder)]), peer)
-        chosen = shlex.split(os.environ.get("PIP_ARGS", ""))  # as for `make train`: which index, which torch
+        chosen = shlex.split(os.environ.get("PIP_ARGS", ""))  # as in `make train`: package index, torch build
         pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", *chosen]
         if torch := re.search(r"^torch==\S+", wanted, re.MULTILINE):
-            _check(_run([*pip, torch.group()]), peer)  # alone, so that nothing else decides which build
+            _check(_run([*pip, torch.group()]), peer)  # alone, so that no other package decides the build
         _check(_run([*pip, "-r", str(peer.folder / "requirements.txt")]), peer)
         stamp.write_text(wanted, encoding="utf-8")
     if peer.preparation:
@@ -59,7 +59,7 @@ def prepare(peer: Peer) -> Path:
 
 
 def read_versions(peer: Peer, python: Path) -> dict[str, str]:
-    """Python, and the packages that the peer's requirements or its row in the report name."""
+    """Return the versions of Python and of the packages named in the peer's requirements or `packages`."""
     wanted = _read_requirements(peer.folder / "requirements.txt")
     names = {*re.findall(r"^([\w-]+)(?:\[\w+\])?==", wanted, re.MULTILINE), *peer.packages}
     code = (
@@ -73,14 +73,14 @@ def read_versions(peer: Peer, python: Path) -> dict[str, str]:
 
 
 def _read_requirements(path: Path) -> str:
-    """A requirements file with the files that it includes."""
+    """Read a requirements file with the files that it includes."""
     text = path.read_text(encoding="utf-8")
     included = re.findall(r"^-r (\S+)", text, re.MULTILINE)
     return text + "".join(_read_requirements(path.parent / name) for name in included)
 
 
 def _find_apt() -> list[str] | None:
-    """How this user may call apt-get, None if not at all."""
+    """Return the command by which this user may run apt-get, or None."""
     if shutil.which("apt-get") is None:
         return None
     if os.geteuid() == 0:
@@ -98,4 +98,4 @@ def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
 def _check(done: "subprocess.CompletedProcess[str]", peer: Peer) -> None:
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip())[-1000:]
-        raise BenchmarkError(f"the environment of {peer.name} cannot be made: {said}")
+        raise BenchmarkError(f"the environment of {peer.name} cannot be created: {said}")

@@ -1,5 +1,5 @@
-"""What can go wrong in a benchmark."""
+"""The exception of the serving benchmark."""
 
 
 class BenchmarkError(Exception):
-    """A server that cannot be installed, started or trusted, or a tool that is missing."""
+    """A server cannot be installed or started or answers wrongly, or a tool is missing."""

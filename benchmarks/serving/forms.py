@@ -1,4 +1,4 @@
-"""The forms of a request: how images become a body, and how its answer becomes probabilities."""
+"""The forms of a request: how images become a body, and how the answer becomes probabilities."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Writer = Callable[[NDArray[np.uint8]], bytes]
-"""Images uint8 (n, H, W) -> body; n is 1 but for .npy."""
+"""Images uint8 (n, H, W) -> body; n is 1 except for .npy."""
 Reader = Callable[[bytes], NDArray[np.float64]]
 """Answer -> probabilities float64 (n, K)."""
 
@@ -21,7 +21,7 @@ BOUNDARY: Final = "fashion-mnist-benchmark"
 
 @dataclass(frozen=True)
 class Form:
-    """One kind of POST. read: None where the answer has to be the body itself."""
+    """One kind of POST request. read: None if the answer must equal the body."""
 
     path: str
     content_type: str
@@ -30,26 +30,26 @@ class Form:
 
 
 def write_json(images: NDArray[np.uint8]) -> bytes:
-    """`{"pixels": [784 integers]}`."""
+    """Write `{"pixels": [784 integers]}`."""
     return _dump({"pixels": images[0].ravel().tolist()})
 
 
 def write_png(images: NDArray[np.uint8]) -> bytes:
-    """The bytes of a PNG file."""
+    """Write a PNG file."""
     file = io.BytesIO()
     Image.fromarray(images[0]).save(file, "PNG")
     return file.getvalue()
 
 
 def write_npy(images: NDArray[np.uint8]) -> bytes:
-    """What numpy.save writes."""
+    """Write a .npy file."""
     file = io.BytesIO()
     np.save(file, images)
     return file.getvalue()
 
 
 def read_objects(answer: bytes) -> NDArray[np.float64]:
-    """Ours, and what the peers answer where they may choose."""
+    """Read the answer of this service, and of peers whose answer format is free."""
     content = json.loads(answer)
     objects = content.get("predictions", [content])
     return np.array([list(item["probabilities"].values()) for item in objects], np.float64)
@@ -103,7 +103,7 @@ JSON: Final = "application/json"
 
 
 def plain_forms(path: str = "/predict", png_path: str | None = None) -> dict[str, Form]:
-    """JSON pixels and raw PNG bytes, as ours takes them."""
+    """Return the forms for JSON pixels and raw PNG bytes, as this service takes them."""
     return {
         "json": Form(path, JSON, write_json, read_objects),
         "png": Form(png_path or path, "image/png", write_png, read_objects),
@@ -120,7 +120,7 @@ BENTO: Final = {
     "json": Form("/predict", JSON, _write_bento_json, _read_matrix),
     "png": Form("/predict_png", f"multipart/form-data; boundary={BOUNDARY}", _write_bento_png, _read_matrix),
 }
-INFERENCE: Final = {  # the Open Inference Protocol; a picture is a base64 text in it
+INFERENCE: Final = {  # the Open Inference Protocol carries a picture as base64 text
     "json": Form("/v2/models/fashion-mnist/infer", JSON, _write_inference_pixels, _read_inference),
     "png": Form("/v2/models/fashion-mnist/infer", JSON, _write_inference_png, _read_inference),
 }

@@ -1,4 +1,4 @@
-"""Load on a server: by wrk for many small requests, by httpx for a fixed number of them or for large ones."""
+"""Load generators: wrk for many small requests, httpx for a fixed number of requests or for large ones."""
 
 import asyncio
 import json
@@ -16,14 +16,14 @@ from benchmarks.serving.errors import BenchmarkError
 
 SCRIPT: Final = Path(__file__).parent / "post.lua"
 TIMEOUT_S: Final = 60
-"""Longer than any answer takes that will come."""
+"""Longer than the slowest answer that still arrives."""
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a load generator saw.
+    """The outcome of one load.
 
-    requests: answered with success. errors: other statuses, broken connections, timeouts.
+    requests: answered with a success status. errors: other statuses, broken connections, timeouts.
     """
 
     requests: int
@@ -35,10 +35,10 @@ class Traffic:
 
 
 def run_wrk(url: str, content_type: str, bodies: Sequence[bytes], connections: int, seconds: int) -> Traffic:
-    """Keep so many connections busy with these bodies, in turn. Raises BenchmarkError.
+    """Send these bodies in turn over `connections` with wrk. Raises BenchmarkError when wrk fails.
 
-    wrk is a closed loop in one thread: each connection sends when it has its answer. A connection that the
-    server closes between requests is opened again, and no error.
+    wrk is a closed loop in one thread: each connection sends its next request when the answer arrives. A
+    connection that the server closes between requests is reopened and does not count as an error.
     """
     with tempfile.TemporaryDirectory(prefix="fashion-mnist-bench-") as folder:
         for index, body in enumerate(bodies):
@@ -61,7 +61,7 @@ def run_wrk(url: str, content_type: str, bodies: Sequence[bytes], connections: i
 
 
 def read_wrk(output: str) -> Traffic:
-    """The line that post.lua prints. Raises BenchmarkError where there is none."""
+    """Parse the line that post.lua prints. Raises BenchmarkError when it is missing."""
     line = next((line for line in output.splitlines() if line.startswith("RESULT ")), None)
     if line is None:
         raise BenchmarkError(
@@ -80,9 +80,9 @@ def read_wrk(output: str) -> Traffic:
 
 
 def post_for(url: str, content_type: str, body: bytes, connections: int, seconds: float) -> Traffic:
-    """Post a large body over and over until the time is over, and wait for what is under way.
+    """Post a large body again and again for `seconds`, then wait for the requests in flight.
 
-    wrk stops in the middle of requests, which is a large part of a few.
+    wrk would abort those in flight, a large part of the few that fit into the time.
     """
     return asyncio.run(_post_for(url, content_type, body, connections, seconds))
 
@@ -109,7 +109,7 @@ async def _post_for(url: str, content_type: str, body: bytes, connections: int, 
 
 
 def post_all(url: str, content_type: str, bodies: Sequence[bytes], connections: int) -> int:
-    """Post each body once; returns how many were not answered with success."""
+    """Post each body once; return how many were not answered with a success status."""
 
     async def run() -> int:
         left = iter(bodies)
@@ -124,9 +124,9 @@ def post_all(url: str, content_type: str, bodies: Sequence[bytes], connections: 
 
 
 def post_at_once(host: str, port: int, path: str, content_type: str, bodies: Sequence[bytes]) -> int:
-    """Open a connection for each body, then send all together; returns how many were not answered 200.
+    """Open a connection for each body, then send all at once; return how many were not answered with 200.
 
-    By hand, since a client that takes a millisecond to prepare each request sends no burst.
+    Written without a client library, which takes a millisecond per request: that would not be a burst.
     """
 
     async def run() -> int:

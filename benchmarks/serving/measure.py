@@ -1,7 +1,7 @@
-"""The measurement: rounds over all peers, each started, checked, loaded and stopped in turn.
+"""Measure in rounds over all peers: start, check, load and stop one after the other.
 
-Start and stop in each round, instead of keeping all running: idle servers are not idle (the report says
-what each uses), and so the start is measured in each round, too.
+Servers start and stop in each round instead of running throughout, because an idle server also uses CPU time
+(the report says how much). Each round therefore measures the start as well.
 """
 
 import json
@@ -40,10 +40,10 @@ Save = Callable[[Results], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """How to measure.
+    """The parameters of a run.
 
-    images: uint8 (n, H, W), to send. held_images: sent before memory is measured. pythons: the
-    interpreter of each peer by name.
+    images: uint8 (n, H, W), to send. held_images: number of images sent before memory is measured.
+    pythons: peer name -> interpreter.
     """
 
     peers: Sequence[Peer]
@@ -58,7 +58,7 @@ class Plan:
 
 
 def run(plan: Plan, results: Results, save: Save, tell: Callable[[str], None]) -> None:
-    """Choose a variant of each peer, then measure all of them round by round; saved after each visit."""
+    """Choose a variant of each peer, then measure all peers round by round; save after each visit."""
     with tempfile.TemporaryDirectory(prefix="fashion-mnist-bench-") as folder:
         variants = _choose_variants(plan, results, Path(folder), tell)
         save(results)
@@ -69,7 +69,7 @@ def run(plan: Plan, results: Results, save: Save, tell: Callable[[str], None]) -
             for place, peer in enumerate(peers):
                 done = number * len(peers) + place
                 rest_s = (time.monotonic() - begin) / done * (total - done) if done else None
-                rest = "" if rest_s is None else f", {rest_s / 60:.1f} min to go"
+                rest = "" if rest_s is None else f", {rest_s / 60:.1f} min left"
                 tell(f"round {number + 1} of {plan.rounds}: {peer.name}{rest}")
                 try:
                     visit = _visit(plan, peer, variants[peer.name], Path(folder), held=number == 0)
@@ -85,13 +85,14 @@ def run(plan: Plan, results: Results, save: Save, tell: Callable[[str], None]) -
 def _choose_variants(
     plan: Plan, results: Results, folder: Path, tell: Callable[[str], None]
 ) -> dict[str, Variant]:
-    """The variant of each peer with the highest median of requests a second, over interleaved trials.
+    """Return the variant of each peer with the highest median request rate over interleaved trials.
 
-    A variant that does not start or answers wrong is a problem; a peer without another is missing.
+    A variant that does not start or answers wrongly is recorded as a problem; a peer without a working one
+    is missing.
     """
     chosen: dict[str, Variant] = {}
     for peer in plan.peers:
-        variants = list(dict.fromkeys(peer.variants))  # on one processor some are the same
+        variants = list(dict.fromkeys(peer.variants))  # on one CPU, some are equal
         if len(variants) > 1:
             tell(f"choosing for {peer.name}: {' or '.join(map(str, variants))}")
             trials: dict[Variant, list[float]] = {variant: [] for variant in variants}
@@ -123,14 +124,14 @@ def _try(plan: Plan, peer: Peer, variant: Variant, folder: Path) -> float:
 
 
 def _visit(plan: Plan, peer: Peer, variant: Variant, folder: Path, held: bool) -> Visit:
-    """One peer in one round. held: measure memory and idle time too."""
+    """Measure one peer in one round. held: measure memory and idle CPU time too."""
     if not peer.is_server:
         return _run_in_process(plan, peer, variant, folder)
     with server.start(peer, variant, plan.pythons[peer.name], folder) as running:
         visit = Visit(ready_s=running.ready_s)
         if peer.name == OURS:
             visit.burst = _burst(plan, peer, running)
-        if not peer.forms:  # only started
+        if not peer.forms:  # only its start is measured
             return visit
         _check(plan, peer, running)
         _warm_up(plan, peer, running)
@@ -142,7 +143,7 @@ def _visit(plan: Plan, peer: Peer, variant: Variant, folder: Path, held: bool) -
 
 
 def _loads(peer: Peer) -> list[tuple[str, int]]:
-    """What is measured, as (kind, connections)."""
+    """Return the loads to measure, as (kind, connections)."""
     loads = [("json", connections) for connections in peer.connections]
     loads += [("png", CONNECTIONS)] if "png" in peer.forms else []
     loads += [("npy", BULK_CONNECTIONS)] if "npy" in peer.forms else []
@@ -170,7 +171,7 @@ def _generate(plan: Plan, peer: Peer, running: Server, kind: str, connections: i
 
 
 def _bodies(plan: Plan, peer: Peer, kind: str, count: int) -> list[bytes]:
-    """So many bodies of one image each, from the beginning again where the images are fewer."""
+    """Return `count` bodies of one image each, repeating the images if there are fewer."""
     images = plan.images
     return [peer.forms[kind].write(images[i % len(images)][np.newaxis]) for i in range(count)]
 
@@ -192,7 +193,7 @@ def _measure(plan: Plan, peer: Peer, running: Server, kind: str, connections: in
 
 
 def _burst(plan: Plan, peer: Peer, running: Server) -> Burst:
-    """The first request of all, then many at once."""
+    """Send the first request after the start, then many at once."""
     form = peer.forms["json"]
     bodies = _bodies(plan, peer, "json", BURST)
     headers = {"Content-Type": form.content_type}
@@ -200,17 +201,17 @@ def _burst(plan: Plan, peer: Peer, running: Server) -> Burst:
         first = httpx.post(running.url + form.path, content=bodies[0], headers=headers, trust_env=False)
         errors = load.post_at_once(LOCAL, running.port, form.path, form.content_type, bodies)
     except (httpx.TransportError, OSError, TimeoutError) as error:
-        raise BenchmarkError(f"the burst after its start failed: {error!r}") from error
+        raise BenchmarkError(f"the burst after the start failed: {error!r}") from error
     return Burst(first_status=first.status_code, requests=BURST, errors=errors)
 
 
 def _hold(plan: Plan, peer: Peer, running: Server) -> Held:
-    """Memory after many images, and what it does when nobody asks."""
+    """Measure memory after many images, then the CPU time of the idle server."""
     form, bodies = peer.forms["json"], _bodies(plan, peer, "json", plan.held_images)
     errors = load.post_all(running.url + form.path, form.content_type, bodies, CONNECTIONS)
     memory = running.memory()
     begin, before_s = time.perf_counter(), running.cpu_s()
-    time.sleep(IDLE_S)  # the window that is measured
+    time.sleep(IDLE_S)  # the measured window
     idle = (running.cpu_s() - before_s) / (time.perf_counter() - begin)
     return Held(
         images=plan.held_images,
@@ -222,7 +223,7 @@ def _hold(plan: Plan, peer: Peer, running: Server) -> Held:
 
 
 def _run_in_process(plan: Plan, peer: Peer, variant: Variant, folder: Path) -> Visit:
-    """A program that measures itself and prints loads as JSON."""
+    """Run a program that measures itself and prints its loads as JSON."""
     ports = server.free_ports(len(server.PORTS))
     launch = server.fill_in(peer, variant, plan.pythons[peer.name], ports, folder)
     command = [*launch.command, str(plan.seconds)]
@@ -236,7 +237,7 @@ def _run_in_process(plan: Plan, peer: Peer, variant: Variant, folder: Path) -> V
 
 
 def _tell(visit: Visit) -> str:
-    """A visit in one line."""
+    """Summarize a visit in one line."""
     parts = [] if visit.ready_s is None else [f"ready in {visit.ready_s:.1f} s"]
     parts += [f"{name} {one.requests_per_s:.0f}/s" for name, one in visit.loads.items()]
     errors = sum(one.errors for one in visit.loads.values())

@@ -1,4 +1,4 @@
-"""What a server in the benchmark is: how it is started, asked, and spread over the processors."""
+"""A server in the benchmark: how to start it, call it, and spread it over the CPUs."""
 
 import os
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ LOCAL: Final = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to spread a server over the processors.
+    """One way to spread a server over the CPUs.
 
-    workers: processes that run the model; 0 where the server's own process does. threads: for
-    inference, of each; 0 for a server's own defaults. wait_ms: how long a request may wait for a batch
-    of `batch` to fill.
+    workers: processes that run the model; 0 if the server's main process does. threads: inference threads
+    of each; 0 for the server's defaults. wait_ms: how long a request may wait for a batch of `batch` to
+    fill.
     """
 
     workers: int
@@ -47,21 +47,21 @@ BATCHING: Final = tuple(
     for spread in ((1, CPUS), (CPUS, 1))
     for wait_ms, batch in ((1, 64), (5, 16))
 )
-"""For servers that wait a fixed time for a batch to fill, which their documentation says to find by trial:
-a short wait, or a longer one for a batch that 32 connections fill."""
+"""For servers that wait a fixed time for a batch to fill; their documentation says to find the time by trial.
+Tried are a short wait, and a longer one for a batch that 32 connections can fill."""
 
 
 @dataclass(frozen=True)
 class Peer:
     """One server.
 
-    command, environment, ready_url: with {python}, {bin}, {folder}, {state}, {port}, {port2}…{port5},
-    {workers}, {threads}, {wait_s}, {batch}.
-    forms: by kind: `json`, `png`, `npy`. connections: at which JSON is measured. variants: what is tried
-    before the rounds, of which the fastest is measured. preparation: a command after the installation.
-    ready_text: what the answer of ready_url holds when the server is ready, besides being a 200.
-    like: the peer whose server and environment it shares. packages: whose versions the report shows.
-    is_server: False for what has no HTTP. java: whether it needs one.
+    command, environment, ready_url: may contain {python}, {bin}, {folder}, {state}, {port},
+    {port2}…{port5}, {workers}, {threads}, {wait_s}, {batch}.
+    forms: kind (`json`, `png`, `npy`) -> form. connections: counts at which JSON is measured. variants:
+    tried before the rounds; the fastest is measured. preparation: command to run after the installation.
+    ready_text: text that the 200 answer of ready_url contains once the server is ready.
+    like: name of the peer whose server and environment it shares. packages: the report shows their versions.
+    is_server: False if it does not speak HTTP. java: True if it needs Java.
     """
 
     name: str
@@ -83,12 +83,12 @@ class Peer:
 
     @property
     def module(self) -> str:
-        """Name of its folder in servers/."""
+        """Return the name of its folder in servers/."""
         return (self.like or self.name).replace("-", "_")
 
     @property
     def folder(self) -> Path:
-        """Its server and its requirements.txt."""
+        """Return the folder with its server and requirements.txt."""
         return SERVERS / self.module
 
 

@@ -1,4 +1,4 @@
-"""Who is measured: the service, the others, and the limits of stack and model."""
+"""The measured peers: this service, other servers, and the limits of the HTTP stack and of the model."""
 
 from typing import Final
 
@@ -35,7 +35,7 @@ def _python(module: str) -> tuple[str, ...]:
     return ("{python}", "-m", f"benchmarks.serving.servers.{module}.server")
 
 
-AS_SERVED: Final = "OpenVINO, int8 where the processor has it"
+AS_SERVED: Final = "OpenVINO, int8 if the CPU supports it"
 
 PEERS: Final = (
     Peer(
@@ -45,7 +45,7 @@ PEERS: Final = (
         network=AS_SERVED,
         forms={**forms.plain_forms(), **forms.NPY},
         ready_url=_url("/readyz"),
-        variants=(DEFAULTS,),  # it is not tuned for the benchmark
+        variants=(DEFAULTS,),  # not tuned for the benchmark
         connections=DEEP,
         environment={"FASHION_MNIST_MODEL": "bundled"},
         note="default settings",
@@ -75,7 +75,7 @@ PEERS: Final = (
     ),
     Peer(
         name="fastapi-openvino-int8",
-        title="the same with our int8 network",
+        title="FastAPI, OpenVINO, our int8 network",
         command=_uvicorn("fastapi_openvino"),
         like="fastapi-openvino",
         network=AS_SERVED,
@@ -83,7 +83,7 @@ PEERS: Final = (
         variants=(ONE_SMALL, MANY_SMALL),
         connections=DEEP,
         environment={"BENCH_PRECISION": "auto"},
-        note="what it would be had its author quantised the network too",
+        note="the hand-tuned service with the quantized network of this project",
         packages=("fastapi", "openvino", "uvicorn"),
     ),
     Peer(
@@ -104,14 +104,14 @@ PEERS: Final = (
         ready_url=_url("/predict"),
         variants=BATCHING,
         environment={
-            "RAY_SERVE_ENABLE_HA_PROXY": "1",  # both by its guide to high throughput
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",  # both from its guide to high throughput
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # its 5 s end the start on a busy machine
+            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # the default, 5 s, aborts on a busy machine
             "RAY_USAGE_STATS_ENABLED": "0",
             "OMP_NUM_THREADS": "{threads}",
         },
         packages=("ray", "openvino"),
-        note="its HAProxy in front, its high-throughput mode",
+        note="behind its HAProxy, in its high-throughput mode",
     ),
     Peer(
         name="mlserver",
@@ -131,7 +131,7 @@ PEERS: Final = (
             "MLSERVER_MODEL_MAX_BATCH_SIZE": "{batch}",
             "MLSERVER_MODEL_MAX_BATCH_TIME": "{wait_s}",
         },
-        note="the Open Inference Protocol; PNG as base64 in it",
+        note="Open Inference Protocol; PNG as base64",
         packages=("mlserver", "openvino"),
     ),
     Peer(
@@ -139,7 +139,7 @@ PEERS: Final = (
         title="TorchServe",
         command=_python("torchserve"),
         forms=forms.plain_forms("/predictions/fashion-mnist"),
-        ready_url="http://127.0.0.1:{port2}/models/fashion-mnist",  # /ping answers before the model is there
+        ready_url="http://127.0.0.1:{port2}/models/fashion-mnist",  # /ping answers before the model is loaded
         ready_text='"status": "READY"',
         variants=BATCHING,
         environment={"BENCH_ARCHIVE": "{bin}/../fashion-mnist.mar"},
@@ -167,7 +167,7 @@ PEERS: Final = (
         network="none",
         ready_url=_url("/readyz"),
         variants=(ONE_SMALL,),
-        note="only started",
+        note="only its start is measured",
         packages=("bentoml",),
     ),
     Peer(
@@ -177,7 +177,7 @@ PEERS: Final = (
         network="none",
         forms=forms.ECHO,
         variants=(ONE_SMALL,),
-        note="orjson in and out, no model: the limit of one process of Python's HTTP stack",
+        note="orjson in and out, no model: the limit of Python's HTTP stack in one process",
         packages=("starlette", "uvicorn"),
     ),
     Peer(
@@ -188,16 +188,16 @@ PEERS: Final = (
         environment={"BENCH_PRECISION": "auto"},
         variants=(ONE_BIG,),
         is_server=False,
-        note="no HTTP: the limit of the model, with the threads of this service",
+        note="no HTTP: the limit of the model, with as many threads as this service",
         packages=("openvino",),
     ),
 )
 
 
 def choose(names: str | None) -> tuple[Peer, ...]:
-    """The peers of a list with commas, in the order of the table; all for None. Raises ValueError."""
+    """Return the peers of a comma-separated list, in the order of PEERS; all for None. Raises ValueError."""
     known = [peer.name for peer in PEERS]
     wanted = known if names is None else [name.strip() for name in names.split(",")]
     if unknown := [name for name in wanted if name not in known]:
-        raise ValueError(f"no peer is called {unknown[0]!r}; there is {', '.join(known)}")
+        raise ValueError(f"unknown peer {unknown[0]!r}; choose from {', '.join(known)}")
     return tuple(peer for peer in PEERS if peer.name in wanted)

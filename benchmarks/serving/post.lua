@@ -1,4 +1,4 @@
--- Post bodies in turn, so that no server gains by remembering one; print what was measured as one line.
+-- Post bodies in turn, so that no server gains from caching an answer; print the result as one line.
 --   wrk -s post.lua URL -- FOLDER COUNT CONTENT_TYPE
 local requests, turn = {}, 0
 

@@ -1,4 +1,4 @@
-"""The report: docs/benchmarks.md of template.md and the kept results, and its plots."""
+"""The report: docs/benchmarks.md, written from template.md and the stored results, and its plots."""
 
 from pathlib import Path
 from string import Template
@@ -13,12 +13,12 @@ TEMPLATE: Final = Path(__file__).parent / "template.md"
 
 
 def results_path(output: Path) -> Path:
-    """Where the results of a run are kept."""
+    """Return the file in which the results of a run are stored."""
     return output / RESULTS
 
 
 def write(results: Results, output: Path) -> list[Path]:
-    """Write page and plots; returns their paths."""
+    """Write page and plots; return their paths."""
     output.mkdir(parents=True, exist_ok=True)
     figures = {
         "serving-servers.png": plots.plot_servers(results),
@@ -32,7 +32,7 @@ def write(results: Results, output: Path) -> list[Path]:
 
 
 def write_page(results: Results) -> str:
-    """The page: the template's prose with the tables of these results."""
+    """Return the page: the template filled with the tables of these results."""
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         measured=tables.describe(results),
         promises=tables.write_promises(results),

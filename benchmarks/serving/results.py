@@ -1,4 +1,4 @@
-"""What was measured, as it is kept in JSON; medians and ratios of it."""
+"""Results as stored in JSON, with their medians and ratios."""
 
 from pathlib import Path
 from statistics import median
@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Load(BaseModel):
-    """One load on one server. images: in each request. cpu_ms: of the server, a request.
+    """One load on one server. requests_per_s: answered with a success status.
 
-    requests_per_s: answered with success. Latencies are of a request. cpu_ms is None where nothing was
-    answered.
+    Latencies are per request. cpu_ms: CPU time of the server per request; None if none was answered.
+    images: in each request.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -27,17 +27,17 @@ class Load(BaseModel):
 
     @property
     def images_per_s(self) -> float:
-        """Images answered in a second."""
+        """Images answered per second."""
         return self.requests_per_s * self.images
 
     @property
     def cpu_ms_an_image(self) -> float | None:
-        """CPU time of the server for each image."""
+        """CPU time of the server per image."""
         return None if self.cpu_ms is None else self.cpu_ms / self.images
 
 
 class Burst(BaseModel):
-    """Right after start: the status of the first request, and how many of a burst failed."""
+    """Right after the start: the status of the first request, and how many of a burst failed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,7 +47,7 @@ class Burst(BaseModel):
 
 
 class Held(BaseModel):
-    """Memory after so many images, and the processors' time used while idle (1 is one processor)."""
+    """Memory after `images` images. idle_cpus: CPU time used per second while idle."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,7 +59,7 @@ class Held(BaseModel):
 
 
 class Visit(BaseModel):
-    """One peer in one round. loads: by `kind@connections`. ready_s: None for what is no server."""
+    """One peer in one round. loads: by `kind@connections`. ready_s: None if the peer is not a server."""
 
     ready_s: float | None = None
     loads: dict[str, Load] = {}
@@ -70,8 +70,9 @@ class Visit(BaseModel):
 class Results(BaseModel):
     """A run of the benchmark.
 
-    chosen: the variant of each peer. trials: requests a second by peer and variant, from which it was
-    chosen. rounds: visits by peer. missing: why a peer was not measured. problems: what failed later.
+    trials: peer -> variant -> requests per second in each trial. chosen: peer -> the variant measured.
+    rounds: peer -> visit, for each round. missing: peer -> why it was not measured. problems: what failed
+    in single trials and rounds.
     """
 
     date: str
@@ -91,38 +92,38 @@ class Results(BaseModel):
         return cls.model_validate_json(path.read_bytes())
 
     def save(self, path: Path) -> None:
-        """Write it whole or not at all: a run may be stopped at any time."""
+        """Write the file completely or not at all: a run may be stopped at any time."""
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_suffix(".new")
         new.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
         new.replace(path)
 
     def values(self, peer: str, load: str, name: str) -> list[float]:
-        """One figure of a load in each round that has it."""
+        """Return one figure of a load, for each round that has it."""
         return [value for _, value in self._by_round(peer, load, name)]
 
     def ratios(self, peer: str, load: str, name: str, to: str = "ours") -> list[float]:
-        """A peer's figure divided by another's of the same round, for each round that has both."""
+        """Return a peer's figure divided by another's in the same round, for each round that has both."""
         others = dict(self._by_round(to, load, name))
         pairs = [(value, others.get(number)) for number, value in self._by_round(peer, load, name)]
         return [value / other for value, other in pairs if other]
 
     def ready_s(self, peer: str) -> list[float]:
-        """Start to ready in each round."""
+        """Return the time from start to ready in each round."""
         visits = [one[peer] for one in self.rounds if peer in one]
         return [visit.ready_s for visit in visits if visit.ready_s is not None]
 
     def ready_ratios(self, peer: str, to: str) -> list[float]:
-        """Start to ready divided by another's, for each round that has both."""
+        """Return the time from start to ready divided by another peer's, for each round that has both."""
         pairs = [(one[peer].ready_s, one[to].ready_s) for one in self.rounds if {peer, to} <= one.keys()]
         return [value / other for value, other in pairs if value and other]
 
     def held(self, peer: str) -> Held | None:
-        """Memory, of the round that measured it."""
+        """Return the memory from the round that measured it."""
         return next((v.held for one in self.rounds if (v := one.get(peer)) and v.held), None)
 
     def bursts(self, peer: str) -> list[Burst]:
-        """What came right after each start."""
+        """Return the burst after each start."""
         return [v.burst for one in self.rounds if (v := one.get(peer)) and v.burst]
 
     def _by_round(self, peer: str, load: str, name: str) -> list[tuple[int, float]]:
@@ -136,5 +137,5 @@ class Results(BaseModel):
 
 
 def middle(values: list[float]) -> float | None:
-    """The median, None of nothing."""
+    """Return the median, or None of an empty list."""
     return median(values) if values else None

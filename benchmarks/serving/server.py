@@ -1,4 +1,4 @@
-"""A peer's server: started in its own environment, watched, stopped with all its processes."""
+"""A peer's server: start it in its environment, watch it, stop it with all its processes."""
 
 import os
 import socket
@@ -20,13 +20,13 @@ READY_TIMEOUT_S: Final = 180
 POLL_S: Final = 0.01
 STOP_TIMEOUT_S: Final = 15
 RUNTIMES: Final = ("libopenvino.so", "libtorch_cpu.so")
-"""By what a process is known to be a worker: it has one of these mapped."""
+"""A process that has one of these mapped is a worker."""
 PORTS: Final = ("port", "port2", "port3", "port4", "port5")
 
 
 @dataclass(frozen=True)
 class Memory:
-    """worker_bytes: resident, of the largest worker. tree_bytes: PSS of all processes: shared pages once."""
+    """worker_bytes: RSS of the largest worker. tree_bytes: PSS of all processes, shared pages once."""
 
     worker_bytes: int
     tree_bytes: int
@@ -34,7 +34,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Server:
-    """A running server. ready_s: from its start to the first 200 of its readiness path."""
+    """A running server. ready_s: from its start to the first 200 from its readiness path."""
 
     port: int
     root: psutil.Process
@@ -46,7 +46,7 @@ class Server:
         return f"http://{LOCAL}:{self.port}"
 
     def cpu_s(self) -> float:
-        """User and system time of all its processes, and of those that have ended."""
+        """Return the user and system time of all its processes, including those that have ended."""
         total = 0.0
         for process in _tree(self.root):
             with suppress(psutil.NoSuchProcess):
@@ -55,7 +55,7 @@ class Server:
         return total
 
     def memory(self) -> Memory:
-        """How much memory it holds now."""
+        """Measure its memory now."""
         workers, tree = [0], 0
         for process in _tree(self.root):
             with suppress(psutil.NoSuchProcess):
@@ -66,7 +66,7 @@ class Server:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
+    """Return ports that are free now."""
     listeners = [socket.socket() for _ in range(count)]
     try:
         for listener in listeners:
@@ -79,7 +79,7 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Launch:
-    """How to start a peer here: command, environment, where it says that it is ready."""
+    """A peer's command, environment and readiness URL, with all values filled in."""
 
     command: list[str]
     environment: dict[str, str]
@@ -87,7 +87,7 @@ class Launch:
 
 
 def fill_in(peer: Peer, variant: Variant, python: Path, ports: list[int], state: Path) -> Launch:
-    """The peer's command, environment and address with values for their placeholders.
+    """Return the peer's command, environment and URL with their placeholders filled in.
 
     state: a folder for what the server writes.
     """
@@ -117,7 +117,7 @@ def fill_in(peer: Peer, variant: Variant, python: Path, ports: list[int], state:
 
 @contextmanager
 def start(peer: Peer, variant: Variant, python: Path, folder: Path) -> Iterator[Server]:
-    """The peer's server, ready. folder: for its log and its state. Raises BenchmarkError."""
+    """Run the peer's server and yield it when ready. folder: for its log and state. Raises BenchmarkError."""
     ports = free_ports(len(PORTS))
     launch = fill_in(peer, variant, python, ports, folder)
     log = folder / f"{peer.name}.log"
@@ -129,7 +129,7 @@ def start(peer: Peer, variant: Variant, python: Path, folder: Path) -> Iterator[
             env=launch.environment,
             stdout=file,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for us; we stop it
+            start_new_session=True,  # Ctrl-C reaches only the benchmark, which then stops the server
         )
     try:
         _wait_until_ready(launch.ready_url, process, peer, log)
@@ -152,7 +152,7 @@ def _wait_until_ready(url: str, process: psutil.Popen, peer: Peer, log: Path) ->
 
 
 def _stop(process: psutil.Popen) -> None:
-    """Ask it to end, then end what is left of it."""
+    """Terminate it, then kill the processes that are left."""
     processes = _tree(process) if process.is_running() else []
     with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
         process.terminate()
@@ -164,7 +164,7 @@ def _stop(process: psutil.Popen) -> None:
 
 
 def _tree(root: psutil.Process) -> list[psutil.Process]:
-    """A process and its descendants; none where it has just ended."""
+    """Return a process and its descendants; none if it has just ended."""
     try:
         return [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""The tables of the report, in Markdown. Every row carries the work of its network."""
+"""The tables of the report, in Markdown. Rows state the work of the network beside the speed."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -13,15 +13,15 @@ HELLO: Final = "bentoml-hello"
 NONE: Final = "-"
 FIGURES: Final = ("p50_ms", "p95_ms", "p99_ms", "cpu_ms")
 BULK: Final = {
-    "npy@4": "1,000 a request, 4 connections",
-    "npy@1": "1,000 a call",
-    "image@1": "1 a call",
+    "npy@4": "1,000 per request, 4 connections",
+    "npy@1": "1,000 per call",
+    "image@1": "1 per call",
 }
 MEGABYTE: Final = 1e6
 
 
 def write_table(head: Sequence[str], rows: Sequence[Sequence[str]], others: str = "--:") -> str:
-    """Markdown: the first column left, the others right; a sentence where there are no rows."""
+    """Return a Markdown table, first column left, the others right; a sentence if there are no rows."""
     if not rows:
         return "Nothing was measured."
     lines = [head, [":--", *[others] * (len(head) - 1)], *rows]
@@ -29,7 +29,7 @@ def write_table(head: Sequence[str], rows: Sequence[Sequence[str]], others: str 
 
 
 def write_load(results: Results, load: str) -> str:
-    """All peers at one load: requests a second, their ratio to ours, latencies, CPU, errors."""
+    """Return the table of all peers at one load: request rate, its ratio to ours, latencies, CPU, errors."""
     head = ["server", "multiply-adds", "requests/s", "times ours", "p50 ms", "p95 ms", "p99 ms"]
     rows = []
     for peer in PEERS:
@@ -45,7 +45,7 @@ def write_load(results: Results, load: str) -> str:
 
 
 def write_connections(results: Results) -> str:
-    """JSON by number of connections, for the peers that are measured at several."""
+    """Return the table of JSON loads by number of connections, for the peers measured at several."""
     rows = []
     for peer in (p for p in PEERS if len(p.connections) > 1):
         for connections in peer.connections:
@@ -63,7 +63,7 @@ def write_connections(results: Results) -> str:
 
 
 def write_bulk(results: Results) -> str:
-    """Images a second of bulk requests, and in process."""
+    """Return the table of images per second, for bulk requests and in process."""
     rows = []
     for peer in PEERS:
         for load, shape in BULK.items():
@@ -83,7 +83,7 @@ def write_bulk(results: Results) -> str:
 
 
 def write_resources(results: Results) -> str:
-    """Start, memory, and what an idle server uses."""
+    """Return the table of start times, memory, and CPU time while idle."""
     rows = []
     for peer in PEERS:
         ready_s = results.ready_s(peer.name)
@@ -111,29 +111,29 @@ def write_resources(results: Results) -> str:
         "all MB",
         "after images",
     ]
-    return write_table([*head, "idle, of one CPU"], rows)
+    return write_table([*head, "idle, % of one CPU"], rows)
 
 
 def write_promises(results: Results) -> str:
-    """What the service promises of its start and of its latency."""
+    """Return the table of the service's promises about start and latency."""
     bursts = results.bursts(OURS)
     rows = []
     if bursts:
         first = sum(burst.first_status == 200 for burst in bursts)
-        rows.append(["first request after /readyz answered 200", f"{first} of {len(bursts)} starts"])
+        rows.append(["first request after readiness answered with 200", f"{first} of {len(bursts)} starts"])
         failed, sent = sum(b.errors for b in bursts), sum(b.requests for b in bursts)
         at_once = bursts[0].requests
-        rows.append([f"failed of {at_once} requests at once, right after the start", f"{failed} of {sent:,}"])
+        rows.append([f"failures of {at_once} simultaneous requests after the start", f"{failed} of {sent:,}"])
     ratios = results.ratios(OURS, "json@1", "p50_ms", to=BY_HAND)
     if ratios:
-        rows.append(["p50 at one connection, times FastAPI with OpenVINO", show_ratios(ratios)])
+        rows.append(["p50 at one connection, relative to FastAPI with OpenVINO", show_ratios(ratios)])
     if starts := results.ready_ratios(OURS, HELLO):
-        rows.append(["start to ready, times a hello-world Bento", show_ratios(starts)])
-    return write_table(["promise", "found"], rows)
+        rows.append(["start to ready, relative to a hello-world Bento", show_ratios(starts)])
+    return write_table(["promise", "measured"], rows)
 
 
 def write_settings(results: Results) -> str:
-    """How each peer was set, what else was tried, and its versions."""
+    """Return the table of each peer's settings, the variants tried, and its versions."""
     rows = []
     for peer in (p for p in PEERS if p.name in results.chosen):
         tried = results.trials.get(peer.name, {})
@@ -143,12 +143,12 @@ def write_settings(results: Results) -> str:
         rows.append(
             [peer.title, peer.network, results.chosen[peer.name], "; ".join(others), shown, peer.note]
         )
-    head = ["server", "network", "measured with", "tried", "versions", "what it is"]
+    head = ["server", "network", "measured with", "tried", "versions", "notes"]
     return write_table(head, rows, others=":--")
 
 
 def write_missing(results: Results) -> str:
-    """Peers that were not measured, and what failed in single rounds."""
+    """Return a list of the peers that were not measured, and of what failed in single rounds."""
     titles = {peer.name: peer.title for peer in PEERS}
     lines = [
         f"- **{titles.get(name, name)}** is missing: {_line(why)}" for name, why in results.missing.items()
@@ -158,18 +158,18 @@ def write_missing(results: Results) -> str:
 
 
 def describe(results: Results) -> str:
-    """When, where and how much, in a sentence."""
+    """Return date, hardware and extent of the measurement, as a sentence."""
     machine, settings = results.machine, results.settings
     cpus, rounds = machine.get("cpus", CPUS), len(results.rounds)
     return (
-        f"{results.date}, {machine.get('processor')}, {cpus} processors, {machine.get('system')}; "
-        f"{rounds} interleaved rounds of {settings.get('seconds')} s a load; medians over the rounds; "
-        f"a network of {results.multiply_adds / 1e6:.1f} M multiply-adds an image."
+        f"{results.date}, {machine.get('processor')}, {cpus} CPUs, {machine.get('system')}; "
+        f"{rounds} interleaved rounds of {settings.get('seconds')} s per load; medians over the rounds; "
+        f"a network of {results.multiply_adds / 1e6:.1f} M multiply-adds per image."
     )
 
 
 def show(value: float | None) -> str:
-    """Three significant digits, without an exponent."""
+    """Format with three significant digits, without an exponent."""
     if value is None:
         return NONE
     if value >= 100:
@@ -178,7 +178,7 @@ def show(value: float | None) -> str:
 
 
 def show_ratios(ratios: list[float]) -> str:
-    """The median, and the smallest and the largest."""
+    """Format as the median, with the smallest and the largest in brackets."""
     if not ratios:
         return NONE
     return f"{show(middle(ratios))} ({show(min(ratios))} to {show(max(ratios))})"
@@ -189,5 +189,5 @@ def _work(results: Results, peer: Peer) -> str:
 
 
 def _line(text: str) -> str:
-    """One line of at most 300 characters."""
+    """Join the text into one line of at most 300 characters."""
     return " ".join(text.split())[:300]

@@ -1,4 +1,4 @@
-"""Labelled images, and the data sets that they form."""
+"""Labelled images and data sets."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from fashion_mnist.spec import ModelSpec, find_name_problem
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images with their classes.
+    """Images with their labels.
 
     images: uint8 (N, H, W) or (N, H, W, 3). labels: int64 (N,), indices into `classes`.
-    Raises DataError when the class names are fewer than two, not printable or not distinct.
+    Raises DataError when there are fewer than two class names, or one is empty, unprintable or repeated.
     """
 
     images: NDArray[np.uint8]
@@ -34,12 +34,12 @@ class LabelledImages:
 
     @property
     def spec(self) -> ModelSpec:
-        """Shape and classes that a model trained on these images will have."""
+        """Return the image shape and classes of a model trained on these images."""
         height, width, *channels = self.images.shape[1:]
         return ModelSpec(self.classes, height, width, channels[0] if channels else 1)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 over shape, classes, labels and pixels: equal data have equal fingerprints."""
+        """Return the SHA-256 of shape, classes, labels and pixels; equal data have equal fingerprints."""
         digest = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         digest.update(np.ascontiguousarray(self.images).data)
@@ -48,9 +48,9 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The images of one source.
+    """Images of one source.
 
-    name: the source as the user gave it. test: None if the source has no test images of its own.
+    name: the source as the user gave it. test: None if the source has no test images.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Download Fashion-MNIST, with progress and checksum."""
+"""Download Fashion-MNIST: show progress, verify checksums."""
 
 import gzip
 import hashlib
@@ -19,14 +19,14 @@ CONTENT_SHA256: Final = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
-"""SHA-256 of the unpacked files, so that any way of packing them is accepted."""
+"""SHA-256 of the unpacked files: how they were compressed does not matter."""
 
 
 def download_fashion_mnist(folder: Path, url: str = URL, timeout_s: float = 30.0) -> None:
-    """Fetch the four files of the corrected data set (30 MB) to `folder`; keeps those that are right.
+    """Download the four files of the corrected data set (30 MB) to `folder`, unless they are intact there.
 
-    A file appears under its name only when it is complete and its checksum is right.
-    Raises DataError with what to do without a network.
+    A file appears under its final name only when it is complete and its checksum matches.
+    Raises DataError, which says what to do without a network.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with Progress() as progress:
@@ -39,7 +39,7 @@ def download_fashion_mnist(folder: Path, url: str = URL, timeout_s: float = 30.0
             if found != expected:
                 raise DataError(
                     f"{url}{name}.gz: the checksum is {found}, expected {expected}; "
-                    "the download was damaged or changed, try again"
+                    "the file was damaged or changed on the way, try again"
                 )
             partial = target.with_suffix(".part")
             partial.write_bytes(packed)
@@ -58,7 +58,7 @@ def _fetch(url: str, timeout_s: float, progress: Progress) -> bytes:
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DataError(
             f"{url}: cannot be downloaded ({error}). Put the four files into data/ yourself, "
-            "set FASHION_MNIST_DATA to their folder, or install Debian's dataset-fashion-mnist"
+            "set FASHION_MNIST_DATA to their folder, or install Debian's package dataset-fashion-mnist"
         ) from error
     return b"".join(chunks)
 
@@ -67,4 +67,4 @@ def _content_sha256(packed: bytes) -> str:
     try:
         return hashlib.sha256(gzip.decompress(packed)).hexdigest()
     except (OSError, EOFError, zlib.error):
-        return "none: no complete gzip file"
+        return "unknown (not a complete gzip file)"

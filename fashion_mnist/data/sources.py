@@ -1,6 +1,6 @@
-"""Labelled images: where they come from, and how they are divided.
+"""Sources of labelled images.
 
-`load` turns a source (a name or a path) into a Dataset; the file formats are in readers.py.
+`load` turns a source (a name or a path) into a Dataset; readers/ has the file formats.
 """
 
 import os
@@ -28,11 +28,11 @@ def load(
     classes: tuple[str, ...] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Dataset:
-    """Read a source: `fashion-mnist`, a folder of IDX files, a CSV, or a folder of class folders.
+    """Read a source: `fashion-mnist`, a folder of IDX files, a CSV file, or a folder of class folders.
 
-    shape: (H, W) or (H, W, 3), to which folders of pictures are brought. classes: names for numeric
-    labels.
-    Raises DataError with file and place.
+    shape: (H, W) or (H, W, 3), to which picture files are converted. classes: names of the numeric
+    labels, by default Fashion-MNIST's.
+    Raises DataError, which names the file and the position.
     """
     if source == FASHION_MNIST:
         path = find_fashion_mnist(environment)
@@ -40,11 +40,11 @@ def load(
         path = Path(source).expanduser()
         if not path.exists():
             raise DataError(
-                f"{source}: no such file or folder, and no data set of this name "
-                f"(the only name is {FASHION_MNIST})"
+                f"{source}: no such file or folder, and not the name of a data set; "
+                f"give a path, or {FASHION_MNIST}"
             )
     if not path.is_file() and not path.is_dir():
-        raise DataError(f"{source}: neither a file nor a folder; give a CSV or a folder of images")
+        raise DataError(f"{source}: neither a file nor a folder; give a CSV file or a folder of images")
     if path.is_file():
         return Dataset(source, _named(read_csv(path), classes, path), None)
     if idx.is_idx_folder(path):
@@ -65,7 +65,7 @@ def load(
 
 
 def find_fashion_mnist(environment: Mapping[str, str] = os.environ) -> Path:
-    """The folder with Fashion-MNIST's files; downloads them to data/ where there is none."""
+    """Return the folder with Fashion-MNIST's files; download them to data/ if there is none."""
     chosen = environment.get("FASHION_MNIST_DATA")
     if chosen:
         if not idx.is_idx_folder(Path(chosen)):
@@ -82,13 +82,13 @@ def find_fashion_mnist(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def _named(pair: idx.ImagesAndLabels, classes: tuple[str, ...] | None, path: Path) -> LabelledImages:
-    """Give names to numeric labels, and check that every label has one."""
+    """Add the class names; check that every numeric label has one."""
     images, labels = pair
     names = classes or FASHION_MNIST_CLASSES
     bad = np.flatnonzero(labels >= len(names))
     if len(bad):
         raise DataError(
             f"{path}: label {labels[bad[0]]} at image {bad[0]}, expected 0..{len(names) - 1}; "
-            "give the names of your own classes with --classes"
+            "name your classes with --classes"
         )
     return LabelledImages(images, labels, names)

@@ -11,14 +11,14 @@ from fashion_mnist.errors import DataError
 VALIDATION_SHARE: Final = 0.05
 """Share of the training images held out for validation; the calibration split is as large."""
 TEST_SHARE: Final = 0.1
-"""Share held out as test images if the source has none of its own."""
+"""Share held out as test images if the source has none."""
 
 
 @dataclass(frozen=True)
 class Splits:
     """Four disjoint sets of images.
 
-    train: fits the weights. validation: decides early stopping, the epoch to keep, int8 or not.
+    train: fits the weights. validation: decides early stopping, the epoch to keep, and whether int8 is used.
     calibration: fits the temperature and the threshold, and decides nothing. test: evaluated once.
     """
 
@@ -28,7 +28,7 @@ class Splits:
     test: LabelledImages
 
     def summary(self) -> dict[str, object]:
-        """Return sizes and fingerprints, for the model's record."""
+        """Return sizes and fingerprints for the model's record."""
         parts = {name: getattr(self, name) for name in ("train", "validation", "calibration", "test")}
         return {
             "images": {name: len(part) for name, part in parts.items()},
@@ -49,16 +49,19 @@ def split_dataset(dataset: Dataset, seed: int, limit: int | None = None) -> Spli
         rest, test = _cut(rest, TEST_SHARE, rng)
     elif test.classes != rest.classes:
         raise DataError(
-            f"{dataset.name}: the test images have other classes ({', '.join(test.classes)}) "
-            f"than the training images ({', '.join(rest.classes)})"
+            f"{dataset.name}: the test images have the classes {', '.join(test.classes)}, "
+            f"the training images {', '.join(rest.classes)}; expected the same"
         )
     if test.spec.shape != rest.spec.shape:
         raise DataError(
             f"{dataset.name}: the test images have the shape {test.spec.shape}, "
-            f"the training images {rest.spec.shape}"
+            f"the training images {rest.spec.shape}; expected the same"
         )
     if limit is not None and limit < len(rest.classes):
-        raise DataError(f"the limit is {limit} training images, for {len(rest.classes)} classes")
+        raise DataError(
+            f"--limit {limit}: too few training images for {len(rest.classes)} classes, "
+            "give at least one for each"
+        )
     whole = len(rest)
     rest, validation = _cut(rest, VALIDATION_SHARE, rng)
     train, calibration = _cut(rest, VALIDATION_SHARE * whole / len(rest), rng)

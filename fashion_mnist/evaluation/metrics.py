@@ -36,7 +36,7 @@ class Metrics:
     """Metrics of one model on n images.
 
     nll: mean negative log likelihood in nats. ece: expected calibration error, 0..1.
-    confusion: counts by [label][prediction]. reliability: the non-empty bins, by confidence.
+    confusion: counts by [label][prediction]. reliability: the non-empty bins, in order of confidence.
     """
 
     n: int
@@ -56,14 +56,14 @@ class Metrics:
 
 
 def predict_all(predictor: Predictor, data: LabelledImages) -> NDArray[np.float64]:
-    """Return the probabilities (N, K) that a predictor gives labelled images.
+    """Return a predictor's probabilities (N, K) for labelled images.
 
-    Raises DataError when the images have another shape or other classes than the model.
+    Raises DataError when the shape or the classes of the images differ from the model's.
     """
     spec = predictor.spec
     if data.classes != spec.classes:
         raise DataError(
-            f"the data's classes are {', '.join(data.classes)}; the model's {', '.join(spec.classes)}"
+            f"the data has the classes {', '.join(data.classes)}, the model {', '.join(spec.classes)}"
         )
     if data.spec.shape != spec.shape:
         raise DataError(f"the images have the shape {data.spec.shape}, the model takes {spec.shape}")
@@ -105,7 +105,7 @@ def evaluate(
 def reliability_bins(
     probabilities: NDArray[np.floating], labels: NDArray[np.int64], bins: int = 10
 ) -> list[ReliabilityBin]:
-    """Compare confidence with accuracy in equal bins.
+    """Compare confidence with accuracy in bins of equal width.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, 2017.
     """

@@ -88,7 +88,7 @@ def _log(history: dict[str, Any]) -> str:
 
 
 def _start_row(record: ModelRecord) -> str:
-    """Return the row that says which weights it started from, or nothing if there is nothing to say."""
+    """Return the row with the starting weights, or an empty string if the record has nothing to report."""
     start = record.config.get("from") or ("ImageNet's weights" if record.config.get("pretrained") else None)
     alone = "; only the last layer was trained" if record.config.get("train") == "head" else ""
     size = f"; the network sees {record.input_size} x {record.input_size}" if record.input_size else ""
@@ -96,7 +96,7 @@ def _start_row(record: ModelRecord) -> str:
 
 
 def _teacher_row(teacher: dict[str, Any]) -> str:
-    """Return the row of one of `Teachers.describe()`; a model from elsewhere may lack some facts."""
+    """Return the row for one entry of `Teachers.describe()`; some facts may be None."""
     facts = []
     if teacher["accuracy"] is not None:
         facts.append(f"accuracy {teacher['accuracy']:.2%}")

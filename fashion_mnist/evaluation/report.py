@@ -1,4 +1,4 @@
-"""The report of a training or an evaluation: metrics.json, plots, and one page that stands alone."""
+"""The report of a training or evaluation: metrics.json, plots, and a self-contained HTML page."""
 
 import base64
 import io
@@ -23,7 +23,7 @@ HISTORY: Final = "history.json"
 PAGE: Final = "index.html"
 MISTAKES: Final = 36
 CELLS_WITH_TEXT: Final = 40
-"""Classes up to which the confusion matrix has numbers; beyond, colours alone are readable."""
+"""Up to this many classes, the confusion matrix shows counts; with more, only colours are readable."""
 
 
 def write_report(
@@ -34,9 +34,9 @@ def write_report(
     probabilities: NDArray[np.floating],
     history: dict[str, Any] | None,
 ) -> None:
-    """Write metrics.json, the plots and index.html; of a training with a history, history.json too.
+    """Write metrics.json, the plots and index.html; with a history, history.json too.
 
-    data, probabilities (N, K): what the report was measured on. history: `History.asdict()`.
+    data, probabilities (N, K): the images measured and their predictions. history: `History.asdict()`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / METRICS, metrics.asdict())
@@ -59,7 +59,7 @@ def write_report(
 
 
 def read_history(model: Path) -> dict[str, Any] | None:
-    """The history in a model folder's report, or None: the bundled model has none."""
+    """Return the history from a model folder's report, or None if it has none, like the bundled model."""
     path = model / model_folder.REPORT / HISTORY
     if not path.is_file():
         return None
@@ -68,7 +68,7 @@ def read_history(model: Path) -> dict[str, Any] | None:
 
 
 def find_mistakes(data: LabelledImages, probabilities: NDArray[np.floating]) -> list[dict[str, Any]]:
-    """The most confident wrong answers, the surest first: label, prediction, confidence, picture."""
+    """Return the most confident wrong predictions, highest first: label, prediction, confidence, picture."""
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != data.labels)
     confidence = probabilities[wrong, predicted[wrong]]
@@ -85,7 +85,7 @@ def find_mistakes(data: LabelledImages, probabilities: NDArray[np.floating]) -> 
 
 
 def plot_confusion(metrics: Metrics) -> Figure:
-    """The confusion matrix: counts, coloured by the share of the row."""
+    """Plot the confusion matrix: counts, coloured by their share of the row."""
     counts = np.array(metrics.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.5 + 0.5 * min(len(counts), CELLS_WITH_TEXT)
@@ -106,7 +106,7 @@ def plot_confusion(metrics: Metrics) -> Figure:
 
 
 def plot_history(history: dict[str, Any]) -> Figure:
-    """Loss and accuracy of each epoch, on the training and validation images."""
+    """Plot loss and accuracy of each epoch on the training and validation images."""
     records = history["epochs"]
     epochs = [r["epoch"] for r in records]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -125,10 +125,10 @@ def plot_history(history: dict[str, Any]) -> Figure:
 
 
 def plot_reliability(metrics: Metrics) -> Figure:
-    """Accuracy against confidence; the area of a point is its share of the images."""
+    """Plot accuracy against confidence; the area of a point grows with its share of the images."""
     figure = Figure(figsize=(4.4, 4), layout="constrained")
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="gray", linestyle=":", label="honest")
+    axes.plot([0, 1], [0, 1], color="gray", linestyle=":", label="perfect calibration")
     confidence = [b.confidence for b in metrics.reliability]
     accuracy = [b.accuracy for b in metrics.reliability]
     areas = [20 + 400 * b.count / metrics.n for b in metrics.reliability]
@@ -142,8 +142,8 @@ def plot_reliability(metrics: Metrics) -> Figure:
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as an SVG element, to stand in a page."""
-    with matplotlib.rc_context({"svg.hashsalt": "report"}):  # the same figure, the same text
+    """Return the figure as an SVG element for a page."""
+    with matplotlib.rc_context({"svg.hashsalt": "report"}):  # equal figures give equal text
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()

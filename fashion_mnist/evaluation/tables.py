@@ -1,4 +1,4 @@
-"""Metrics as a table for the terminal."""
+"""Show metrics as a table in the terminal."""
 
 from rich.markup import escape
 from rich.table import Table

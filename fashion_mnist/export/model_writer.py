@@ -1,4 +1,4 @@
-"""A trained network to a model folder that can be served: export, quantize, calibrate."""
+"""Turn a trained network into a model folder ready to serve: export, quantize, calibrate."""
 
 import logging
 from pathlib import Path
@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 def write_model(network: Classifier, record: ModelRecord, splits: Splits, folder: Path) -> ModelRecord:
-    """Write everything that a prediction needs; return the record as it was written.
+    """Write everything that a prediction needs; return the record as written.
 
-    record: without calibration. Temperature and threshold are fitted on the logits of the compiled network
-    that is served, int8 or not, for the calibration images.
+    record: without calibration. Temperature and threshold are fitted to the calibration images, with the
+    logits of the compiled network that will be served, int8 or not.
     Raises FashionMnistError when the exported network differs from the trained one.
     """
     folder.mkdir()
@@ -28,7 +28,7 @@ def write_model(network: Classifier, record: ModelRecord, splits: Splits, folder
     Image.fromarray(splits.calibration.images[0]).save(folder / model_folder.EXAMPLE)
     record = model_folder.write_record(folder, record)
     difference = onnx_export.check_parity(network, folder, splits.validation.images)
-    logger.info("exported; largest difference of a logit to torch: %.4f", difference)
+    logger.info("exported; logits differ from torch by at most %.4f", difference)
     quantization.quantize(folder, splits.train.images, splits.validation)
 
     predictor = Predictor(folder)

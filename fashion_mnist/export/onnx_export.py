@@ -1,4 +1,4 @@
-"""Export: a trained network to ONNX and safetensors."""
+"""Export a trained network to ONNX and safetensors."""
 
 import logging
 import warnings
@@ -23,9 +23,9 @@ HALF_FROM_VALUES: Final = 1024
 """Smaller weights (biases, norms) stay float32: they cost nothing and carry the scale."""
 PARITY_IMAGES: Final = 200
 PARITY_BATCH: Final = 20
-"""At once by torch: all would take gigabytes with a large backbone."""
+"""Images per torch call: all at once would take gigabytes with a large backbone."""
 PARITY_LOGIT: Final = 0.05
-"""Largest accepted difference of a logit, ONNX in fp32 against torch: what half-precision storage costs."""
+"""Largest accepted difference of a logit, ONNX in fp32 against torch: the cost of half-precision storage."""
 
 
 def export_network(network: Classifier, spec: ModelSpec, folder: Path) -> None:
@@ -33,7 +33,7 @@ def export_network(network: Classifier, spec: ModelSpec, folder: Path) -> None:
     network.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = torch.zeros((2, *spec.shape), dtype=torch.uint8)
     with warnings.catch_warnings():
-        # torch's own use of a deprecated function of torch; and it logs that torchvision is absent
+        # torch itself calls a deprecated torch function, and logs that torchvision is missing
         warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
@@ -57,11 +57,11 @@ def export_network(network: Classifier, spec: ModelSpec, folder: Path) -> None:
 
 
 def check_parity(network: Classifier, folder: Path, images: NDArray[np.uint8]) -> float:
-    """Compare the exported graph in fp32 with torch on images (N, ...), the first PARITY_IMAGES of them.
+    """Compare the exported graph in fp32 with torch; return the largest difference of a logit.
 
-    Returns the largest difference.
-
-    Raises FashionMnistError when a logit differs by more than PARITY_LOGIT times the logits' spread.
+    images: uint8 (N, ...), of which the first PARITY_IMAGES are used.
+    Raises FashionMnistError when a logit differs by more than PARITY_LOGIT, or by more than PARITY_LOGIT
+    times the logits' standard deviation if that is above 1.
     """
     images = images[:PARITY_IMAGES]
     with torch.inference_mode():
@@ -71,14 +71,14 @@ def check_parity(network: Classifier, folder: Path, images: NDArray[np.uint8]) -
     allowed = PARITY_LOGIT * max(1.0, float(expected.std()))
     if not difference <= allowed:
         raise FashionMnistError(
-            f"the exported network differs from the trained one: a logit by {difference:.3g}, "
-            f"at most {allowed:.3g} is accepted; the model was not saved"
+            f"the exported network differs from the trained one: logits differ by up to {difference:.3g}, "
+            f"expected at most {allowed:.3g}; the model was not saved"
         )
     return difference
 
 
 def _store_in_half(model: onnx.ModelProto) -> None:
-    """Keep large weights as float16 with a Cast to float32 after each: half the file, same operators."""
+    """Store large weights as float16, each with a Cast to float32: half the file, same operators."""
     casts = []
     for weight in model.graph.initializer:
         values = numpy_helper.to_array(weight)
@@ -94,7 +94,7 @@ def _store_in_half(model: onnx.ModelProto) -> None:
 
 
 def _drop_comments(model: onnx.ModelProto) -> None:
-    """Remove what the exporter notes beside each node: source lines and paths of this machine."""
+    """Remove the exporter's notes on each node: source lines and paths of this machine."""
     for node in model.graph.node:
         node.doc_string = ""
         del node.metadata_props[:]

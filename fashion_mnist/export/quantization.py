@@ -1,4 +1,4 @@
-"""Quantisation: the exported network in int8, for processors that multiply bytes twice as fast."""
+"""Quantize the exported network to int8, for CPUs that multiply bytes twice as fast."""
 
 import logging
 from pathlib import Path
@@ -15,19 +15,20 @@ from fashion_mnist.registry import model_folder
 logger = logging.getLogger(__name__)
 
 RANGE_IMAGES: Final = 1_500
-"""Enough to tell the range of every activation."""
+"""Training images from which activation ranges are taken; enough for every activation."""
 RANGE_BATCH: Final = 50
 MAX_LOST: Final = 0.001
-"""Of the validation accuracy, beyond the standard error of the difference, which is the root of the number of
-images on which the two disagree. A network that loses more in int8 is served in bf16 or fp32."""
+"""Largest accepted loss of validation accuracy, in addition to its standard error: the square root of the
+number of images that only one of fp32 and int8 gets right. A network that loses more in int8 is served in
+bf16 or fp32."""
 
 
 def quantize(folder: Path, images: NDArray[np.uint8], validation: LabelledImages) -> None:
-    """Write network.int8.xml and .bin beside network.onnx, unless too much accuracy is lost on `validation`.
+    """Write network.int8.xml and .bin next to network.onnx, unless int8 loses too much validation accuracy.
 
-    images: training images, from which the ranges of the activations are taken. By NNCF's post-training
-    quantisation: symmetric weights, asymmetric activations, corrected biases. The first convolution stays
-    as it is: it is the smallest, and half of the difference that int8 makes comes from it.
+    images: training images that determine the ranges of the activations. Uses NNCF's post-training
+    quantization: symmetric weights, asymmetric activations, corrected biases. The first convolution is not
+    quantized: it is the smallest, and half of int8's deviation from fp32 would come from it.
     """
     openvino = import_openvino()
     import nncf
@@ -36,7 +37,7 @@ def quantize(folder: Path, images: NDArray[np.uint8], validation: LabelledImages
     record = model_folder.read_record(folder)
     graph = openvino.Core().read_model(folder / model_folder.ONNX)
     count = min(len(images), RANGE_IMAGES)
-    spread = np.linspace(0, len(images) - 1, count).astype(np.int64)  # folders come class by class
+    spread = np.linspace(0, len(images) - 1, count).astype(np.int64)  # class folders are read class by class
     parts = np.split(spread, range(RANGE_BATCH, count, RANGE_BATCH))
     batches = [{"images": images[rows]} for rows in parts]
     first = next((node for node in graph.get_ordered_ops() if node.get_type_name() == "Convolution"), None)
@@ -58,14 +59,14 @@ def quantize(folder: Path, images: NDArray[np.uint8], validation: LabelledImages
     lost = int(right.sum()) - int(right_int8.sum())
     chance = float(np.sqrt((right != right_int8).sum()))
     if lost > MAX_LOST * len(validation) + chance:
-        logger.warning("int8 loses more than %.1f points; the model goes without", 100 * MAX_LOST)
+        logger.warning("int8 loses more than %.1f points of accuracy and is not kept", 100 * MAX_LOST)
         for name in (model_folder.INT8, model_folder.INT8_WEIGHTS):
             (folder / name).unlink()
         model_folder.write_record(folder, record)
 
 
 def classify(folder: Path, precision: str, data: LabelledImages) -> NDArray[np.bool_]:
-    """Which images the compiled network classifies rightly at a precision: bool (N,)."""
+    """Return which images the compiled network classifies correctly at a precision: bool (N,)."""
     right: NDArray[np.bool_] = (
         Predictor(folder, precision=precision).predict(data.images).class_ids == data.labels
     )

@@ -1,4 +1,4 @@
-"""The reference: the same predictions by eager torch in float32, from the stored weights."""
+"""Reference predictions: the stored weights in eager torch, float32."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from fashion_mnist.registry.model_folder import ModelRecord
 
 
 class TorchNetwork:
-    """Runs a stored network by eager torch: slow, and what the compiled network is checked against."""
+    """Runs a stored network in eager torch: slow, the reference for the compiled network."""
 
     precision = "fp32"
 

@@ -1,4 +1,4 @@
-"""The bytes of a picture file to a decoded picture: which formats, how large, and what is damage."""
+"""Decode picture files: the accepted formats, the size limits, the detection of damage."""
 
 import io
 import zlib
@@ -9,9 +9,9 @@ from PIL import Image, UnidentifiedImageError
 from fashion_mnist.errors import InputError
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-"""What is decoded. Pillow knows far more; each is attack surface, so the list is short."""
+"""Formats that are decoded. Pillow knows many more, but each one adds attack surface."""
 MAX_SIDE_PX: Final = 30_000
-"""No camera makes longer sides, and resizing a line of millions of pixels holds up the process."""
+"""No camera produces longer sides, and resizing a row of millions of pixels blocks the process."""
 JPEG_START_OF_SCAN: Final = b"\xff\xda"
 JPEG_END: Final = b"\xff\xd9"
 JPEG_BLOCK_PIXELS: Final = 64
@@ -35,9 +35,9 @@ _SIGNATURES: Final = (
 
 
 def decode(data: bytes, max_pixels: int, enough: tuple[int, int]) -> Image.Image:
-    """The first frame of a picture file, of any size and mode.
+    """Return the first frame of a picture file, of any size and mode.
 
-    enough: width and height; a larger JPEG may come back at a fraction of its size, but not below this.
+    enough: width and height; a larger JPEG may come back scaled down, but not below this.
     Raises InputError: broken_picture, too_many_pixels, unsupported_picture_format.
     """
     try:
@@ -48,10 +48,10 @@ def decode(data: bytes, max_pixels: int, enough: tuple[int, int]) -> Image.Image
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        # Pillow's own ceiling, which it checks before it allocates
+        # Pillow's own limit, checked before it allocates memory
         raise InputError(
             "too_many_pixels",
-            f"the picture has far more pixels than are accepted, at most {max_pixels}; send a smaller one",
+            f"the picture has far too many pixels, at most {max_pixels} are accepted; send a smaller one",
         ) from error
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
@@ -62,49 +62,50 @@ def decode(data: bytes, max_pixels: int, enough: tuple[int, int]) -> Image.Image
 
 
 def count_pixels(data: bytes) -> int:
-    """Width times height by the header alone; 0 where there is none that can be read."""
-    if data[:8] == PNG_SIGNATURE and data[12:16] == b"IHDR" and data.count(b"IHDR") == 1:  # ten times as fast
+    """Return width times height, read from the header alone; 0 if it cannot be read."""
+    # without Pillow: ten times as fast
+    if data[:8] == PNG_SIGNATURE and data[12:16] == b"IHDR" and data.count(b"IHDR") == 1:
         return int.from_bytes(data[16:20]) * int.from_bytes(data[20:24])
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             return picture.width * picture.height
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, decode says
+    except Exception:  # noqa: BLE001 - `decode` reports what is wrong
         return 0
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    """Open a picture of an accepted size, and refuse the damage that Pillow would pass over."""
+    """Open a picture of an accepted size, and reject damage that Pillow would ignore."""
     if data[:2] == b"BM" and data[14:15] != b"\x0c" and data[21:22] >= b"\x80":
-        raise _broken("its width is negative")  # which Pillow takes for billions
+        raise _broken("its width is negative")  # Pillow reads it as billions of pixels
     file = io.BytesIO(data)
     picture = Image.open(file, formats=FORMATS)
     _check_size(picture.size, max_pixels)
     if picture.format == "PNG":
         _check_png(data)
     elif picture.format == "JPEG":
-        if picture.width * picture.height > len(data) * 8 * JPEG_BLOCK_PIXELS:  # a block takes a bit at least
+        if picture.width * picture.height > len(data) * 8 * JPEG_BLOCK_PIXELS:  # a block takes at least a bit
             raise _broken(f"{len(data)} bytes cannot hold {picture.width} x {picture.height} pixels")
         start = file.tell()
         end = data.find(JPEG_END, start)
         one_scan = "progressive" not in picture.info and data.find(JPEG_START_OF_SCAN, start, end) < 0
         if end >= 0 and one_scan:
-            # Where a scan ends early, libjpeg paints the rest gray and says nothing; where the file ends
-            # instead, Pillow says that it is truncated. Of a whole scan, the zeros complete the last byte.
+            # If a scan ends early, libjpeg silently paints the rest gray; without the end marker, Pillow
+            # reports the file as truncated. If the scan is whole, the zeros complete its last byte.
             picture.fp = io.BytesIO(data[:end] + bytes(16))
     return picture
 
 
 def _check_png(data: bytes) -> None:
-    """The checksum of each chunk, since decoding passes over those of the pixels."""
+    """Verify the checksum of each chunk; decoding ignores those of the pixels."""
     view, at = memoryview(data), len(PNG_SIGNATURE)
     while at < len(data):
         name, end = at + 4, at + 8 + int.from_bytes(view[at : at + 4])
         if zlib.crc32(view[name:end]) != int.from_bytes(view[end : end + 4]):
-            raise _broken(f"a wrong checksum at byte {end}")
+            raise _broken(f"wrong checksum at byte {end}")
         if data[name : name + 4] == b"IEND":
             return
         at = end + 4
-    raise _broken("the end is missing")
+    raise _broken("its end is missing")
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -114,7 +115,8 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     if max(size) > MAX_SIDE_PX:
         raise InputError(
             "too_many_pixels",
-            f"the picture has {width} x {height} pixels, at most {MAX_SIDE_PX} a side are accepted",
+            f"the picture has {width} x {height} pixels, at most {MAX_SIDE_PX} per side "
+            "are accepted; send a smaller one",
         )
     if width * height > max_pixels:
         raise InputError(
@@ -129,7 +131,7 @@ def _broken(why: str) -> InputError:
 
 
 def _unidentified(data: bytes) -> InputError:
-    """The error for bytes that none of our decoders takes: foreign format, or no picture at all."""
+    """Return the error for bytes in no accepted format: another picture format, or not a picture."""
     if not data:
         return InputError("broken_picture", "the body is empty; send the bytes of a picture")
     accepted = "PNG, JPEG, WebP, BMP or GIF"
@@ -140,6 +142,6 @@ def _unidentified(data: bytes) -> InputError:
     if name:
         return InputError(
             "unsupported_picture_format",
-            f"{name} pictures are not decoded; convert it to {accepted}",
+            f"{name} pictures are not supported; convert this one to {accepted}",
         )
-    return InputError("broken_picture", f"the bytes are no picture; send a {accepted} file")
+    return InputError("broken_picture", f"the body is not a picture; send a {accepted} file")

@@ -1,6 +1,6 @@
-"""The one way from a picture file to the pixels that a model takes.
+"""The only path from a picture file to the pixels of a model's input.
 
-Training, service and benchmarks all use it, so that a picture means the same to each of them.
+Training, service and benchmarks share it, so that a picture gives the same pixels everywhere.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ from fashion_mnist.spec import ModelSpec
 
 MAX_PIXELS: Final = 40_000_000
 BACKGROUND: Final = 0
-"""Of letterbox borders and of transparent pictures: black, as in Fashion-MNIST."""
+"""Pixel value of letterbox borders and transparent areas: black, as in Fashion-MNIST."""
 
 
 def read_picture(data: bytes, spec: ModelSpec, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode a picture of any size and mode to one image of the model's shape.
 
-    A picture of the model's own shape comes back pixel for pixel; another is turned gray if the model
-    is, letterboxed and resized. The first frame of an animation counts, EXIF orientation is applied.
+    A picture of the model's own shape comes back pixel for pixel. Any other is converted to gray if the
+    model is gray, resized and letterboxed. An animation gives its first frame; EXIF orientation is applied.
     Returns uint8 (H, W) or (H, W, 3). Raises InputError: broken_picture, too_many_pixels,
     unsupported_picture_format.
     """
@@ -30,13 +30,13 @@ def read_picture(data: bytes, spec: ModelSpec, max_pixels: int = MAX_PIXELS) -> 
 
 
 def _to_spec(picture: Image.Image, spec: ModelSpec) -> NDArray[np.uint8]:
-    with contextlib.suppress(Exception):  # a damaged EXIF block does not cost the picture
+    with contextlib.suppress(Exception):  # a damaged EXIF block is no reason to reject the picture
         ImageOps.exif_transpose(picture, in_place=True)
     picture = _to_mode(picture, "L" if spec.channels == 1 else "RGB")
     target = (spec.width, spec.height)
     if picture.size != target:
         scale = min(target[0] / picture.width, target[1] / picture.height)
-        # at least one pixel: a sliver is a line, not nothing
+        # at least one pixel, or a sliver would vanish
         inner = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         picture = picture.resize(inner, Image.Resampling.LANCZOS)
         picture = ImageOps.pad(picture, target, color=BACKGROUND) if inner != target else picture
@@ -44,13 +44,13 @@ def _to_spec(picture: Image.Image, spec: ModelSpec) -> NDArray[np.uint8]:
 
 
 def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
-    """Convert any mode to L or RGB; transparency shows the background, 16 bits become 8."""
-    if picture.mode.startswith("I"):  # 16 bits: 65535 -> 255, in integers, since it may be 40 megapixels
+    """Convert any mode to L or RGB: transparent areas become background, 16 bits become 8."""
+    if picture.mode.startswith("I"):  # 16 bits: 65535 -> 255; in integers, to save memory at 40 megapixels
         deep = np.asarray(picture).astype(np.uint16)
         picture = Image.fromarray((deep >> 8).astype(np.uint8))
     if picture.has_transparency_data:
         layer = picture if picture.mode in ("LA", "RGBA") else picture.convert("RGBA")
-        # pasted, not composited: of 40 megapixels, each copy with an alpha channel takes 160 MB
+        # pasted, not composited: at 40 megapixels, each copy with an alpha channel takes 160 MB
         picture = Image.new(mode, layer.size, "black")
         picture.paste(layer.convert(mode), mask=layer.getchannel("A"))
     return picture if picture.mode == mode else picture.convert(mode)

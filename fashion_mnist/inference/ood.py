@@ -1,12 +1,13 @@
-"""Is the picture like anything the network has learnt? An energy score and its threshold."""
+"""Out-of-distribution detection: an energy score and its threshold."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def energy_score(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Free energy -log(sum(exp(logits))) of logits (N, K); float64 (N,), higher is stranger.
+    """Return the free energy -log(sum(exp(logits))) of logits (N, K): float64 (N,).
 
+    A higher score means less like the training images.
     Liu et al., Energy-based Out-of-distribution Detection, 2020.
     """
     z = np.asarray(logits, np.float64)
@@ -16,5 +17,5 @@ def energy_score(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def fit_threshold(scores: NDArray[np.float64], refuse: float = 0.01) -> float:
-    """The score above which the strangest `refuse` of these known images lie."""
+    """Return the score that at most the share `refuse` of these in-distribution images exceeds."""
     return float(np.quantile(scores, 1 - refuse, method="higher"))

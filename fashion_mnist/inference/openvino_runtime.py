@@ -1,4 +1,4 @@
-"""OpenVINO: a stored network, compiled for this processor."""
+"""OpenVINO: a stored network, compiled for this CPU."""
 
 import sys
 from pathlib import Path
@@ -36,7 +36,7 @@ def import_openvino() -> ModuleType:
 class CompiledNetwork:
     """A network compiled once for each of BATCH_SIZES; one thread at a time may run it.
 
-    precision: `auto` becomes int8 if model and processor have it, else bf16, else fp32.
+    precision: `auto` becomes int8 if model and CPU support it, else bf16, else fp32.
     Raises ModelError when the model has no int8 network, cannot be compiled, or contradicts its record.
     """
 
@@ -53,7 +53,7 @@ class CompiledNetwork:
             "INFERENCE_PRECISION_HINT": "bf16" if in_bf16 else "f32",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,  # pinned, all worker processes would share the first processors
+            "ENABLE_CPU_PINNING": False,  # pinned, all worker processes would share the first CPUs
             "CACHE_DIR": "",
         }
         path = folder / (model_folder.INT8 if self.precision == "int8" else model_folder.ONNX)
@@ -91,7 +91,7 @@ class CompiledNetwork:
             if found != expected:
                 raise ModelError(
                     f"{path}: its {port.any_name} are {found}, {model_folder.RECORD} says {expected}; "
-                    "the model is damaged, fetch or train it again"
+                    "the model is damaged, download or train it again"
                 )
 
     def _compile(self, core: Any, network: Any, size: int, settings: dict[str, Any]) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""What a model predicts for a batch of images, and the form in which users see it."""
+"""Predictions for a batch of images, and their form in responses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 PROBABILITY_DIGITS: Final = 8
-"""Enough for a row to sum to 1 within 1e-7, and a third shorter than all digits."""
+"""Enough for a row to sum to 1 within 1e-7; a third shorter than full precision."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """probabilities: float64 (N, K), rows sum to 1. ood_scores: float64 (N,), higher is stranger.
+    """Predictions for N images. probabilities: float64 (N, K), rows sum to 1.
 
-    in_distribution: bool (N,), score <= threshold. Both None for a model without calibration.
+    ood_scores: float64 (N,), higher means less like the training images. in_distribution: bool (N,),
+    score <= threshold. Both are None for a model without calibration.
     """
 
     probabilities: NDArray[np.float64]
@@ -30,7 +31,7 @@ class Predictions:
 
     @classmethod
     def join(cls, parts: Sequence["Predictions"]) -> "Predictions":
-        """Predictions of one model one after the other."""
+        """Concatenate predictions of one model."""
         if len(parts) == 1:
             return parts[0]
         scores = [p.ood_scores for p in parts if p.ood_scores is not None]
@@ -55,7 +56,7 @@ class Predictions:
 def to_objects(
     predictions: Predictions, classes: tuple[str, ...], top: int | None = None
 ) -> list[dict[str, Any]]:
-    """One object for each image, as users see it; `probabilities` in the order of the classes."""
+    """Return one object per image, as in responses; `probabilities` keeps the order of the classes."""
     rounded = predictions.probabilities.round(PROBABILITY_DIGITS)
     ids = predictions.class_ids.tolist()
     scores = [None] * len(ids) if predictions.ood_scores is None else predictions.ood_scores.round(6).tolist()

@@ -29,10 +29,10 @@ class Network(Protocol):
 
 
 class Predictor:
-    """One model, ready to predict. Threads that use it at once wait for each other.
+    """One model, ready to predict. Thread-safe: concurrent calls run one after the other.
 
     folder: see registry/model_folder.py. threads: for inference, None for all CPUs that this process may
-    use. precision: `auto`, `int8`, `bf16` or `fp32`. network: what runs the network, see `Network`.
+    use. precision: `auto`, `int8`, `bf16` or `fp32`. network: builds what runs the network, see `Network`.
     Raises ModelError.
     """
 
@@ -54,7 +54,7 @@ class Predictor:
     def outputs(self, images: NDArray[np.uint8]) -> Outputs:
         """Return the network's raw logits (N, K) and features (N, D).
 
-        images: uint8 (N, H, W) or (N, H, W, 3), the model's shape; any N from 1.
+        images: uint8 (N, H, W) or (N, H, W, 3), in the model's shape; any N from 1.
         """
         with self._lock:
             parts = [self._network.run(chunk) for chunk in _chunks(images)]
@@ -63,7 +63,7 @@ class Predictor:
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
     def predict(self, images: NDArray[np.uint8]) -> Predictions:
-        """Classify images: uint8 (N, H, W) or (N, H, W, 3), the model's shape, 0 is background."""
+        """Classify images: uint8 (N, H, W) or (N, H, W, 3), in the model's shape; 0 is background."""
         logits, _ = self.outputs(images)
         return self.interpret(logits)
 

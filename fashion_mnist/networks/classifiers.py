@@ -1,4 +1,4 @@
-"""The networks, by name. Each takes pixels as they come: resizing and normalising are its first layers."""
+"""The networks, by name. Each takes raw pixels: resizing and normalising are its first layers."""
 
 from collections.abc import Callable
 from typing import Final
@@ -14,12 +14,12 @@ from fashion_mnist.spec import ModelSpec
 
 
 class Classifier(nn.Module):
-    """uint8 images in, (logits, features) out.
+    """Map uint8 images to (logits, features).
 
     images: uint8 (N, H, W) or (N, H, W, C). logits: float (N, K). features: float (N, D), the input of
-    the last layer, from which later scores can be fitted without another export.
-    mean, std: float (C,) of pixels scaled to 0..1; with three of them, gray images are repeated to three
-    channels. side_px: to which images of another size are resized, None where the body takes any.
+    the last layer, so that later scores can be fitted without another export.
+    mean, std: float (C,) of pixels scaled to 0..1; if C is 3, gray images are repeated to three channels.
+    side_px: images of another size are resized to this side; None if the body takes any size.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Classifier(nn.Module):
         x = x.unsqueeze(1) if x.ndim == 3 else x.permute(0, 3, 1, 2)  # (N, C, H, W)
         if self.side_px is not None and x.shape[2:] != (self.side_px, self.side_px):
             x = F.interpolate(x, (self.side_px, self.side_px), mode="bilinear")  # (N, C, side, side)
-        x = x.expand(-1, self.mean.shape[1], -1, -1)  # gray to as many channels as the body takes
+        x = x.expand(-1, self.mean.shape[1], -1, -1)  # repeat gray to the body's channels
         x = (x - self.mean) / self.std
         features = self.body(x)  # (N, D)
         return self.head(features), features
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (He et al. 2015); halves the sides when `stride` is 2."""
+    """Two 3x3 convolutions and a shortcut (He et al. 2015); `stride` 2 halves the sides."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -78,9 +78,9 @@ class ResidualBlock(nn.Module):
 
 
 def build_compact(spec: ModelSpec, mean: Tensor, std: Tensor, side_px: int | None = None) -> Classifier:
-    """A residual network for 28x28: 1.2 M parameters, 52 M multiply-adds an image.
+    """Build a residual network for 28x28: 1.2 M parameters, 52 M multiply-adds per image.
 
-    Widths are multiples of 32, which is what the processors' bf16 units work in.
+    Widths are multiples of 32, the granularity of the bf16 units of CPUs.
     """
     widths = (32, 64, 128, 256)
     layers: list[nn.Module] = [
@@ -97,9 +97,9 @@ def build_compact(spec: ModelSpec, mean: Tensor, std: Tensor, side_px: int | Non
 
 
 class WideBlock(nn.Module):
-    """Norms before convolutions, dropout between them (Zagoruyko and Komodakis 2016).
+    """Residual block with norms before convolutions, dropout between them; `stride` 2 halves the sides.
 
-    Halves the sides when `stride` is 2.
+    Source: Zagoruyko and Komodakis, Wide Residual Networks, 2016.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -109,7 +109,7 @@ class WideBlock(nn.Module):
             nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
             nn.BatchNorm2d(outputs),
             nn.ReLU(),
-            nn.Dropout(0.3),  # theirs
+            nn.Dropout(0.3),  # the paper's rate
             nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
         )
         self.shortcut = None if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
@@ -121,7 +121,7 @@ class WideBlock(nn.Module):
 
 
 def build_wide(spec: ModelSpec, mean: Tensor, std: Tensor, side_px: int | None = None) -> Classifier:
-    """WRN-28-10: 36.5 M parameters, 4,014 M multiply-adds a 28x28 image. Takes a GPU to train."""
+    """Build WRN-28-10: 36.5 M parameters, 4,014 M multiply-adds per 28x28 image. Training needs a GPU."""
     layers: list[nn.Module] = [nn.Conv2d(spec.channels, 16, 3, 1, 1, bias=False)]
     inputs = 16
     for stage, outputs in enumerate((160, 320, 640)):  # 28x28, 14x14, 7x7
@@ -140,8 +140,8 @@ BUILDERS: Final[dict[str, Builder]] = {COMPACT: build_compact, WIDE: build_wide}
 def build(name: str, spec: ModelSpec, mean: Tensor, std: Tensor, input_size: int | None = None) -> Classifier:
     """Build a network by name, with random weights.
 
-    mean, std: float (C,), of the training pixels scaled to 0..1; a backbone has its own. input_size: side
-    in pixels to which the network resizes its images; None: a backbone's own, else no resizing.
+    mean, std: float (C,), of the training pixels scaled to 0..1; backbones ignore them. input_size: side in
+    pixels to which the network resizes its images; None: a backbone's default, else no resizing.
     """
     if name in BACKBONES:
         side_px = input_size or BACKBONES[name]
@@ -151,16 +151,16 @@ def build(name: str, spec: ModelSpec, mean: Tensor, std: Tensor, input_size: int
         builder = BUILDERS[name]
     except KeyError:
         known = ", ".join([*BUILDERS, *BACKBONES])
-        raise ConfigError(f"no network is called {name!r}; there is {known}") from None
+        raise ConfigError(f"unknown network {name!r}; choose one of {known}") from None
     return builder(spec, mean, std, input_size)
 
 
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, of uint8 images, scaled to 0..1: float (C,) each."""
+    """Return mean and standard deviation per channel of uint8 images scaled to 0..1: float (C,) each."""
     channels = 1 if images.ndim == 3 else images.shape[-1]
     counts = torch.stack(
         [torch.bincount(images.reshape(-1, channels)[:, c].int(), minlength=256) for c in range(channels)]
-    ).double()  # (C, 256): exact, and no float copy of the images
+    ).double()  # (C, 256): exact, without a float copy of the images
     values = torch.arange(256, dtype=torch.float64) / 255
     mean = (counts * values).sum(1) / counts.sum(1)
     variance = (counts * (values - mean[:, None]) ** 2).sum(1) / counts.sum(1)

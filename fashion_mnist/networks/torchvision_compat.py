@@ -1,8 +1,8 @@
-"""torchvision, also where its compiled operators do not load.
+"""Import torchvision even if its compiled operators do not load.
 
-PyPI's torchvision for Linux is built for CUDA. Beside a CPU build of torch its operators do not load, and
-`import torchvision` ends with `operator torchvision::nms does not exist`: it registers shapes for operators
-that nobody has declared. Networks and transforms use none of them, so declaring them is enough.
+PyPI's torchvision for Linux is built for CUDA. With a CPU build of torch its operators do not load, and
+`import torchvision` fails with `operator torchvision::nms does not exist`: it registers shapes for operators
+that were never declared. Networks and transforms use none of them, so declaring them is enough.
 """
 
 import importlib
@@ -28,7 +28,7 @@ def import_torchvision() -> ModuleType:
         if "torchvision::nms" not in str(error):
             raise
     for name in [n for n in sys.modules if n == "torchvision" or n.startswith("torchvision.")]:
-        del sys.modules[name]  # half imported
+        del sys.modules[name]  # left over from the failed import
     for operator in UNDECLARED:
         torch.library.define(operator, SCHEMA)
     return importlib.import_module("torchvision")

@@ -1,4 +1,4 @@
-"""A model's folder: its files, and model.json, the record of everything that a prediction depends on."""
+"""A model's folder: its files, and model.json, which records everything a prediction depends on."""
 
 import json
 import os
@@ -22,7 +22,7 @@ RECORD: Final = "model.json"
 CARD: Final = "README.md"
 REPORT: Final = "report"
 READ: Final = (ONNX, INT8, INT8_WEIGHTS, SAFETENSORS, EXAMPLE)
-"""What a prediction reads; those in int8 are not in every model."""
+"""Files with a checksum; not every model has the int8 ones."""
 
 
 OLD_KEYS: Final = {
@@ -31,15 +31,15 @@ OLD_KEYS: Final = {
     "choose_accuracy": "validation_accuracy",
     "choose_loss": "validation_loss",
 }
-"""Keys of records, histories and checkpoints that had another name in release 0.1.0."""
+"""Old key -> new key, for records, histories and checkpoints written by release 0.1.0."""
 
 
 class ModelRecord(BaseModel):
-    """model.json. temperature, ood_threshold, metrics: None where the model has none.
+    """Content of model.json. temperature, ood_threshold, metrics: None if the model has none.
 
-    input_size: side in pixels to which the network itself resizes; None where it takes images as they are.
-    checksums: SHA-256 of the other files. Unknown keys are kept out, so that a later release may add
-    some without a new format; a change that old code would misread raises `format`.
+    input_size: side in pixels to which the network itself resizes; None if it takes images as they are.
+    checksums: SHA-256 of the other files. Unknown keys are ignored, so that a later release may add
+    some without a new format; a change that old code would misread increments `format`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -77,7 +77,7 @@ class ModelRecord(BaseModel):
 
     @property
     def has_int8(self) -> bool:
-        """Whether the network is there in int8 too."""
+        """True if the model also has an int8 network."""
         return INT8 in self.checksums
 
     @property
@@ -87,31 +87,31 @@ class ModelRecord(BaseModel):
 
 
 def rename_old_keys(content: Any) -> Any:
-    """Return JSON-like content with the keys that release 0.1.0 wrote under today's names."""
+    """Return JSON-like content with the keys that release 0.1.0 wrote renamed to the current ones."""
     if isinstance(content, dict):
         return {OLD_KEYS.get(key, key): rename_old_keys(value) for key, value in content.items()}
     return [rename_old_keys(value) for value in content] if isinstance(content, list) else content
 
 
 def check_writable(folder: Path) -> None:
-    """See that a folder can be made and written to: before long work, not after it. Leaves nothing there.
+    """Check, before long work, that a folder can be created and written to; leave nothing behind.
 
     Raises ConfigError.
     """
-    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise ConfigError(
-            f"{folder}: not a folder that can be written to ({error.strerror}); give another"
+            f"{folder}: cannot write to this folder ({error.strerror}); choose another"
         ) from error
 
 
 def read_record(folder: Path) -> ModelRecord:
     """Read model.json and check the files beside it.
 
-    Raises ModelError when the folder is no model, damaged, or from a later format.
+    Raises ModelError when the folder holds no model, a damaged one, or one in a later format.
     """
     path = folder / RECORD
     try:
@@ -138,7 +138,7 @@ def read_record(folder: Path) -> ModelRecord:
 
 
 def write_record(folder: Path, record: ModelRecord) -> ModelRecord:
-    """Write model.json with the checksums of the files that a prediction reads; returns what was written."""
+    """Write model.json with the checksums of the files in READ; return the record written."""
     names = [name for name in READ if (folder / name).is_file()]
     record = record.model_copy(update={"checksums": {n: file_sha256(folder / n) for n in names}})
     (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -153,5 +153,5 @@ def _check(path: Path, expected: str) -> None:
     if found != expected:
         raise ModelError(
             f"{path}: SHA-256 {found[:12]}…, the record says {expected[:12]}…; the model is damaged, "
-            "fetch or train it again"
+            "download or train it again"
         )

@@ -1,4 +1,4 @@
-"""Where a model comes from: versions of packages, the machine."""
+"""Provenance of a model: package versions and the machine."""
 
 import platform
 from importlib import metadata
@@ -12,7 +12,7 @@ PACKAGES: Final = ("bentoml", "numpy", "onnx", "openvino", "pillow", "torch")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, this package and those that a result depends on."""
+    """Return the versions of Python, this package and the packages that results depend on."""
     found = {"python": platform.python_version(), "fashion_mnist": fashion_mnist.__version__}
     for name in PACKAGES:
         try:
@@ -23,7 +23,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, object]:
-    """Processor, number of processors that this process may use, system."""
+    """Return the processor, the number of CPUs this process may use, and the system."""
     return {
         "processor": _processor(),
         "cpus": available_cpus(),

@@ -21,7 +21,7 @@ BUNDLED_FOLDER: Final = Path(__file__).parents[1] / "weights"
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """name: as answers give it, a tag where there is one. why: for the log, a clause."""
+    """The model to serve. name: as in responses, its tag if it has one. why: a clause for the log."""
 
     name: str
     folder: Path
@@ -31,7 +31,7 @@ class ChosenModel:
 
 @dataclass(frozen=True)
 class StoredModel:
-    """One model that could be served. accuracy: on its test images, None if it was not measured."""
+    """One model that could be served. accuracy: on its test images; None if not measured."""
 
     name: str
     network: str
@@ -42,14 +42,14 @@ class StoredModel:
 
 
 def check_writable() -> None:
-    """See that models can be saved: before a training, not after it. Raises ConfigError."""
+    """Check, before a training, that models can be saved. Raises ConfigError."""
     model_folder.check_writable(_home())
 
 
 def save(folder: Path) -> str:
-    """Copy a finished model folder into the store; returns its tag.
+    """Copy a finished model folder into the store; return its tag.
 
-    Raises ModelError when the model is saved, but another that is damaged keeps it from being the latest.
+    Raises ModelError when the model is saved, but a damaged model keeps it from becoming the latest.
     """
     record = model_folder.read_record(folder)
     metrics = record.metrics or {}
@@ -76,8 +76,8 @@ def save(folder: Path) -> str:
 def choose(choice: str | None, built_with: str | None = None) -> ChosenModel:
     """Find the model to serve.
 
-    choice: a tag, a folder or `bundled`. Where it is None: the tag that the Bento was built with, the
-    latest in the store, or the bundled one, whichever there is. Raises ModelError, naming what there is.
+    choice: a tag, a folder or `bundled`. If None: the tag that the Bento was built with, else the latest
+    in the store, else the bundled one. Raises ModelError, which lists the tags in the store.
     """
     if choice == BUNDLED:
         return ChosenModel(BUNDLED, BUNDLED_FOLDER, "it was asked for")
@@ -97,18 +97,18 @@ def choose(choice: str | None, built_with: str | None = None) -> ChosenModel:
 
 
 def _as_folder(choice: str) -> Path | None:
-    """The model folder that this is the path of, or None."""
+    """Return the model folder at this path, or None."""
     try:
         folder = Path(choice).expanduser()
         return folder if (folder / model_folder.RECORD).is_file() else None
-    except (OSError, RuntimeError):  # far too long a name; no such user's home
+    except (OSError, RuntimeError):  # the path is too long; `~user` has no home
         return None
 
 
 def built_with(sources: Path) -> str | None:
-    """The tag of the model that a Bento was built with, or None outside a Bento, or if it has none.
+    """Return the tag of the model that the Bento was built with; None outside a Bento or without a tag.
 
-    sources: the folder of service.py; bento.yaml lies above it.
+    sources: the folder of service.py; bento.yaml is in its parent.
     """
     try:
         bento = yaml.safe_load((sources.parent / "bento.yaml").read_text(encoding="utf-8"))
@@ -119,9 +119,9 @@ def built_with(sources: Path) -> str | None:
 
 
 def list_models() -> list[StoredModel]:
-    """All that can be served: the store's, newest first, and the bundled one.
+    """Return all models that can be served: the store's, newest first, then the bundled one.
 
-    Damaged ones are listed too, and first, so that their owner sees and can delete them.
+    Damaged models are listed too, so that their owner can delete them; those without a date come first.
     """
     rows = []
     for tag, folder in _folders().items():
@@ -149,18 +149,16 @@ def _stored_model(name: str, folder: Path, created: datetime | None) -> StoredMo
 
 
 def _home() -> Path:
-    """The folder of our models in BentoML's store, which may not be there yet."""
+    """Return the folder of our models in BentoML's store; it may not exist yet."""
     try:
         return Path(BentoMLContainer.model_store_dir.get()) / NAME
-    except OSError as error:  # BentoML makes its folders here
+    except OSError as error:  # reading the setting makes BentoML create its folders
         home = os.environ.get("BENTOML_HOME", "")
-        raise ConfigError(
-            f"BENTOML_HOME={home[:200]}: {error.strerror}; give a folder that can be made and written to"
-        ) from error
+        raise ConfigError(f"BENTOML_HOME={home[:200]}: {error.strerror}; choose a writable folder") from error
 
 
 def _folders() -> dict[str, Path]:
-    """Tag and folder of each of our models in the store, readable or not."""
+    """Return tag and folder of each of our models in the store, readable or not."""
     home = _home()
     return {f"{NAME}:{p.name}": p for p in home.iterdir() if p.is_dir()} if home.is_dir() else {}
 
@@ -182,7 +180,7 @@ def _latest() -> bentoml.Model | None:
 
 
 def _find_damage(tag: str) -> str | None:
-    """What is wrong with a model of ours that this tag, or its beginning, means; None if nothing is."""
+    """Return what is wrong with one of our models whose tag starts with this one; None if nothing is."""
     start = tag.removesuffix(":latest")
     for name, folder in _folders().items():
         if name.startswith(start) and (problem := _problem(name)):
@@ -194,15 +192,15 @@ def _find_damage(tag: str) -> str | None:
 
 
 def _problem(tag: str) -> str | None:
-    """Why BentoML cannot read a model that is there, or None."""
+    """Return why BentoML cannot read a model in the store; None if it can."""
     try:
         bentoml.models.get(tag)
-    except Exception as error:  # noqa: BLE001 - a damaged model.yaml raises nearly anything
+    except Exception as error:  # noqa: BLE001 - a damaged model.yaml can raise anything
         return " ".join(str(error).split())
     return None
 
 
 def _label(text: str) -> str:
-    """A label value as BentoML takes it: 63 characters of letters, digits, `-`, `_` and `.`."""
+    """Turn text into a label that BentoML accepts: at most 63 letters, digits, `-`, `_` and `.`."""
     kept = "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
     return kept[-63:].strip("-_.") or "unknown"

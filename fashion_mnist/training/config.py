@@ -10,9 +10,9 @@ from fashion_mnist.networks.catalog import BACKBONES, COMPACT, WIDE
 from fashion_mnist.registry.model_folder import ModelRecord
 
 FOLDER_SIDE_PX: Final = 28
-"""To which folders of pictures are brought for a network that takes any size."""
+"""Side that folders of pictures are resized to for a network that takes any size."""
 BACKBONE_RATE: Final = 0.1
-"""Of weights that have learnt before: a larger step forgets what they know."""
+"""Default factor for a trained backbone: larger steps make it forget what it has learnt."""
 
 
 class TrainConfig(BaseModel):
@@ -22,91 +22,93 @@ class TrainConfig(BaseModel):
 
     data: str = Field(
         "fashion-mnist",
-        description="`fashion-mnist`, a folder of IDX files or of class folders, or a CSV of 785 columns",
+        description="`fashion-mnist`, a folder of IDX files or of class folders, or a CSV with 785 columns",
     )
     test_data: str | None = Field(
-        None, description="a source of test images (default: DATA's own, or a tenth of it)"
+        None, description="source of the test images (default: those of DATA, else a tenth of it)"
     )
     classes: tuple[str, ...] | None = Field(
         None,
-        description="names for the numeric labels of IDX and CSV (default: Fashion-MNIST's ten)",
+        description="names of the numeric labels of IDX and CSV data (default: Fashion-MNIST's ten)",
     )
     input_size: int | None = Field(
         None,
         ge=8,
         le=512,
-        description="side in pixels of what the network sees: folders of pictures are read at it, other "
-        "images are resized in the network (default: the network's own; 28 for folders with compact)",
+        description="side in pixels of the images that the network sees: folders of pictures are resized "
+        "on reading, other images in the network (default: the network's; 28 for folders with compact)",
     )
     color: bool = Field(False, description="read folders of pictures as RGB instead of gray")
     limit: int | None = Field(
-        None, ge=1, description="use only this many training images, drawn evenly over the classes"
+        None, ge=1, description="use only this many training images, stratified by class"
     )
 
     network: str = Field(
         "auto",
-        description=f"{COMPACT}, {WIDE}, {', '.join(BACKBONES)}; auto takes that of FROM, else {COMPACT}",
+        description=f"{COMPACT}, {WIDE}, {', '.join(BACKBONES)}; auto is the network of FROM, else {COMPACT}",
     )
-    from_: str | None = Field(
-        None, alias="from", description="tag or folder of a model whose weights to start from"
-    )
+    from_: str | None = Field(None, alias="from", description="tag or folder of a model to start from")
     pretrained: bool = Field(
-        True, description="start a backbone from ImageNet's weights, if not FROM a model"
+        True, description="start a backbone from ImageNet weights, unless FROM names a model"
     )
     train: Literal["all", "head"] = Field(
         "all",
-        description="all weights, or the last layer alone, on features computed once and not augmented",
+        description="train all weights, or only the last layer on features computed once, not augmented",
     )
     backbone_rate: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="factor on the learning rate of all but the last layer (default: "
-        f"{BACKBONE_RATE} for a backbone that has learnt before, else 1)",
+        description="factor on the learning rate of all layers but the last (default: "
+        f"{BACKBONE_RATE} for a backbone that starts from trained weights, else 1)",
     )
     teacher: tuple[str, ...] = Field(
-        (), description="tags or folders of models whose mean answer is learnt beside the labels"
+        (), description="tags or folders of models to distil; their mean output is a second target"
     )
-    distillation: float = Field(0.7, gt=0, le=1, description="weight of the teachers against the labels")
+    distillation: float = Field(
+        0.7, gt=0, le=1, description="weight of the teachers in the loss; the labels get the rest"
+    )
     epochs: int = Field(20, ge=1, description="passes over the training images")
-    batch_size: int = Field(256, ge=2, description="images a step")
+    batch_size: int = Field(256, ge=2, description="images per step")
     optimizer: Literal["auto", "muon", "sgd"] = Field(
         "auto",
-        description="of the convolutions; everything else always learns by SGD. auto takes muon for "
+        description="optimizer of the convolutions; all other layers use SGD. auto is muon for "
         f"{COMPACT}, else sgd",
     )
-    learning_rate: float = Field(0.1, gt=0, description="its peak; scale it with the batch size")
+    learning_rate: float = Field(0.1, gt=0, description="peak learning rate; scale it with the batch size")
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum of SGD")
-    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty, not on biases and norms")
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
+    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty; biases and normalisations are exempt")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     average_decay: float = Field(
-        0.996, ge=0, lt=1, description="decay a step of the average of weights that is kept"
+        0.996, ge=0, lt=1, description="decay per step of the moving average of the weights, which is saved"
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="0 keeps out-of-distribution scores")
-    flip: bool = Field(True, description="mirror half of the images; switch off for digits, letters")
-    shift: int = Field(2, ge=0, description="largest shift in pixels, reflected at the border")
-    erase: float = Field(0.5, ge=0, le=1, description="share of images that lose a random rectangle")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="label smoothing; above 0 it harms out-of-distribution scores"
+    )
+    flip: bool = Field(True, description="mirror half of the images; switch it off for digits and letters")
+    shift: int = Field(2, ge=0, description="largest shift in pixels; the border is reflected")
+    erase: float = Field(0.5, ge=0, le=1, description="share of images with a random rectangle erased")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of splits, initial weights and augmentation")
     threads: int | None = Field(None, ge=1, description="CPU threads (default: all)")
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="of training: auto takes bf16 autocast where the processor has it"
+        "auto", description="precision of training; auto uses bf16 autocast where the hardware has it"
     )
 
     patience: int | None = Field(
-        None, ge=1, description="stop after so many epochs without a better choosing accuracy"
+        None, ge=1, description="stop after this many epochs without a better validation accuracy"
     )
     checkpoint: Path | None = Field(
         None,
         description="file written after each epoch, removed when the model is saved (default: in runs/, "
-        "named by settings and data)",
+        "named after settings and data)",
     )
-    resume: bool = Field(False, description="go on from the checkpoint, if there is one")
+    resume: bool = Field(False, description="continue from the checkpoint, if there is one")
     output: Path | None = Field(
-        None, description="write the model folder here too (how the bundled model is made)"
+        None, description="folder to write the model to as well (the bundled model is made this way)"
     )
 
     def resolve(self, start: ModelRecord | None = None) -> Self:
-        """Return the settings with every `auto` and default decided; input_size None: any size.
+        """Return the settings with every `auto` and default resolved; input_size None means any size.
 
         start: the record of the model that `from` names; network and input size follow it.
         Raises ConfigError when settings contradict each other.
@@ -122,13 +124,13 @@ class TrainConfig(BaseModel):
             optimizer = "muon" if name == COMPACT else "sgd"
         if optimizer == "muon" and name != COMPACT:
             raise ConfigError(
-                f"--optimizer muon: gives each kernel a fixed norm, which only the {COMPACT} network is made "
-                f"for, not {name}; use sgd"
+                f"--optimizer muon fixes the norm of every kernel, which suits only the {COMPACT} network, "
+                f"not {name}; use sgd"
             )
         if self.train == "head" and not backbone and self.from_ is None:
             raise ConfigError(
-                f"--train head: {name} has no pretrained weights to put a new last layer on; "
-                "give --from, or one of the networks " + ", ".join(BACKBONES)
+                f"--train head: {name} has no pretrained weights to train a new last layer on; "
+                "give --from, or --network with one of " + ", ".join(BACKBONES)
             )
         return self.model_copy(
             update={
@@ -141,23 +143,23 @@ class TrainConfig(BaseModel):
         )
 
     def recipe(self) -> dict[str, Any]:
-        """The settings that decide how a model comes out: all but where files go and what is resumed."""
+        """Return the settings that define the model: all but checkpoint, output, resume and threads."""
         return self.model_dump(
             mode="json", by_alias=True, exclude={"checkpoint", "output", "resume", "threads"}
         )
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What folders of pictures are brought to: (H, W) or (H, W, 3)."""
+        """Shape that folders of pictures are resized to: (H, W) or (H, W, 3)."""
         side = self.input_size or FOLDER_SIDE_PX
         return (side, side, 3) if self.color else (side, side)
 
 
 def complete_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe of an earlier release in the terms of this one, to be compared with one of today.
+    """Return the recipe of an earlier release in the terms of this one, so that the two can be compared.
 
-    Settings that came later have the value that changes nothing. An input size of 28 was the default,
-    and meant folders alone.
+    Settings added since then get the value that changes nothing. An input size of 28 used to be the
+    default, and applied to folders of pictures only.
     """
     completed = TrainConfig().resolve().recipe() | recipe
     if "train" not in recipe and completed["input_size"] == FOLDER_SIDE_PX:

@@ -1,4 +1,4 @@
-"""TrainConfig from a command line and a YAML file: flags win over keys, keys over defaults."""
+"""Read TrainConfig from flags and a YAML file: flags override keys, keys override defaults."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ class _TrainFlags(TrainConfig, BaseSettings):
     )
 
     config: Path | None = Field(
-        None, description="YAML file of these settings, with underscores (`batch_size: 128`)"
+        None, description="YAML file with these settings; keys have underscores (`batch_size: 128`)"
     )
 
     @classmethod
@@ -49,20 +49,20 @@ class _TrainFlags(TrainConfig, BaseSettings):
 
 
 def read_train_config(arguments: Sequence[str]) -> TrainConfig:
-    """Read flags, and the file that --config names.
+    """Read the flags, and the file that --config names.
 
-    Raises ConfigError that names flag or key; exits for --help and unknown flags as argparse does.
+    Raises ConfigError naming the flag or key; exits for --help and unknown flags, as argparse does.
     """
     flags = _parse(arguments, {}, "")
     if flags.config is not None:
         flags = _parse(arguments, read_yaml(flags.config), f"{flags.config}, ")
     if flags.classes is not None and (problem := find_name_problem(flags.classes)):
-        raise ConfigError(f"--classes: {problem}; give every class a name, with commas between them")
+        raise ConfigError(f"--classes: {problem}; name every class, separated by commas")
     return TrainConfig(**flags.model_dump(exclude={"config"}, by_alias=True))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a mapping of settings. Raises ConfigError with the place."""
+    """Read a mapping of settings. Raises ConfigError naming the file and the key."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -72,13 +72,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ConfigError(f"{path}: expected `key: value` lines, as `batch_size: 128`")
+        raise ConfigError(f"{path}: expected `key: value` lines such as `batch_size: 128`")
     settings = {field.alias or name: field for name, field in TrainConfig.model_fields.items()}
     for key in content:
         if key not in settings:
-            raise ConfigError(f"{path}, {key}: there is no such setting; there is {', '.join(settings)}")
+            raise ConfigError(f"{path}, {key}: unknown setting; the settings are {', '.join(settings)}")
         if isinstance(content[key], bool) and settings[key].annotation is not bool:
-            raise ConfigError(f"{path}, {key}: it is yes or no ({content[key]}), expected another value")
+            raise ConfigError(f"{path}, {key}: got a boolean ({content[key]}), expected another type")
     return content
 
 
@@ -89,4 +89,4 @@ def _parse(arguments: Sequence[str], values: dict[str, Any], origin: str) -> _Tr
         problem = error.errors()[0]
         name = str(problem["loc"][0])
         where = f"{origin}{name}" if name in values else f"--{name.replace('_', '-')}"
-        raise ConfigError(f"{where}: {problem['msg']} (it is {problem['input']!r})") from error
+        raise ConfigError(f"{where}: {problem['msg']} (got {problem['input']!r})") from error

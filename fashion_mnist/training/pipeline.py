@@ -1,4 +1,4 @@
-"""One training from data to stored model, on one screen."""
+"""One training from start to finish: read the data, train, export, evaluate, save."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ def train(
 ) -> Trained:
     """Load, split, build, fit, export, calibrate, evaluate, save. Raises FashionMnistError.
 
-    command: how this training was started, for the model card.
+    command: the command line that started this training, for the model card.
     """
     store.check_writable()
     if config.output is not None:
@@ -71,7 +71,7 @@ def train(
     devices.dismiss_helpers()
 
     with tempfile.TemporaryDirectory(prefix="fashion-mnist-") as temporary:
-        folder = Path(temporary) / config.network  # not the temporary folder itself: its mode is 0700
+        folder = Path(temporary) / config.network  # not temporary itself: copytree would copy its mode, 0700
         facts = describe_training(network, history, devices, teachers)
         record = new_record(config, dataset.name, splits, facts, command)
         record = write_model(network, record, splits, folder)
@@ -117,7 +117,7 @@ def load_teachers(config: TrainConfig, splits: Splits) -> Teachers | None:
 
 
 def default_checkpoint(config: TrainConfig, splits: Splits) -> Path:
-    """Return a path in runs/ that depends on settings and data: no two trainings share it."""
+    """Return a path in runs/, derived from settings and data so that no two trainings share it."""
     recipe = json.dumps([config.recipe(), splits.train.fingerprint()], sort_keys=True)
     return Path("runs") / f"{config.network}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}.pt"
 
@@ -125,7 +125,7 @@ def default_checkpoint(config: TrainConfig, splits: Splits) -> Path:
 def describe_training(
     network: Classifier, history: History, devices: Devices, teachers: Teachers | None
 ) -> dict[str, Any]:
-    """Return what the record says of the training itself."""
+    """Return the facts about the training itself for the model's record."""
     return {
         "seconds": round(history.seconds, 1),
         "precision": history.precision,
@@ -169,7 +169,7 @@ def try_report(
     probabilities: NDArray[np.floating],
     history: History,
 ) -> None:
-    """Write the report into the model folder; a failure to draw must not cost the training."""
+    """Write the report into the model folder; a failed plot must not lose the trained model."""
     try:
         write_report(folder / model_folder.REPORT, metrics, record, test, probabilities, history.asdict())
     except Exception:

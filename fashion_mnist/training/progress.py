@@ -1,4 +1,4 @@
-"""A training's progress on a terminal: a bar with loss, accuracy and time left; lines where it is none."""
+"""Progress of a training: one line per epoch and, on a terminal, a bar with loss, accuracy and time left."""
 
 from types import TracebackType
 from typing import Self
@@ -11,7 +11,7 @@ from fashion_mnist.training.engine.history import Progress
 
 
 class TrainingBar:
-    """Use as `with TrainingBar(console) as bar: fit(..., on_progress=bar)`."""
+    """Shows progress; use as `with TrainingBar(console) as bar: fit(..., on_progress=bar)`."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
-    """Decide what the settings leave open; network and input size follow the model to start from.
+    """Resolve every `auto` and default; network and input size follow the model to start from.
 
     Raises ModelError, and ConfigError when settings contradict each other.
     """
@@ -31,21 +31,21 @@ def resolve(config: TrainConfig) -> TrainConfig:
 def find_pretrained(config: TrainConfig) -> Path | None:
     """Return the file with the ImageNet weights that a resolved configuration asks for, or None.
 
-    Called before the data are read: a missing file must not cost the time of reading them.
+    Call it before reading the data, so that a missing file is reported at once.
     Raises ConfigError and DependencyError, which say how to get the file.
     """
     if config.pretrained:
         return backbones.find_weights(config.network)
     if config.train == "head" and config.from_ is None:
-        logger.warning("--train head --no-pretrained: random features; good for timing, not for predictions")
+        logger.warning("--train head --no-pretrained: the features are random; use them for timing only")
     return None
 
 
 def load_start(network: Classifier, config: TrainConfig, spec: ModelSpec, pretrained: Path | None) -> None:
-    """Give a network for `spec` its starting weights; without any it keeps its random ones.
+    """Load the starting weights into a network for `spec`; if there are none, it keeps its random weights.
 
-    Raises ModelError, and ConfigError when the stored model is another network, or takes colour and the
-    images are gray.
+    Raises ModelError, and ConfigError when the stored model is a different network, or takes colour while
+    the images are gray.
     """
     if config.from_ is not None:
         _load_model(network, config.from_, spec)
@@ -54,7 +54,7 @@ def load_start(network: Classifier, config: TrainConfig, spec: ModelSpec, pretra
 
 
 def _load_model(network: Classifier, choice: str, spec: ModelSpec) -> None:
-    """Copy the weights of a stored model; for other classes, the last layer stays new.
+    """Copy the weights of a stored model; if its classes differ, the last layer stays random.
 
     Pixels are still normalised by the stored network's statistics, not by those of the new images: its
     weights were trained with them, and its normalisation layers adapt to the rest.
@@ -63,27 +63,27 @@ def _load_model(network: Classifier, choice: str, spec: ModelSpec) -> None:
     record = model_folder.read_record(folder)
     stored = load_network(record, folder).state_dict()
     if record.classes != spec.classes:
-        logger.info("%s has other classes: the last layer starts from random weights", choice)
+        logger.info("%s has different classes: the last layer starts from random weights", choice)
         stored |= {name: weight for name, weight in network.state_dict().items() if name.startswith("head.")}
     if record.channels != spec.channels and record.network not in BACKBONES:
         if record.channels > spec.channels:
             raise ConfigError(
-                f"--from {choice}: takes colour, these images are gray; give --color for a folder of pictures"
+                f"--from {choice}: it takes colour, these images are gray; give --color for image folders"
             )
         stored = widen_to_color(stored)
     try:
         network.load_state_dict(stored)
     except RuntimeError as error:
         raise ConfigError(
-            f"--from {choice}: is a {record.network!r} network, this training is of another; "
+            f"--from {choice}: it is a {record.network!r} network, this training uses another; "
             f"give --network {record.network}"
         ) from error
 
 
 def widen_to_color(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Turn the weights of a compact or wide network for gray images into those of one for colour.
+    """Convert the weights of a compact or wide network for gray images to a network for colour.
 
-    Each channel gets a third of each kernel: a picture with three equal channels is classified as before.
+    Each channel gets a third of each kernel, so a picture with three equal channels is classified as before.
     """
     first = "body.0.weight"  # (O, 1, 3, 3)
     wide = {first: weights[first].repeat(1, 3, 1, 1) / 3}

@@ -1,4 +1,4 @@
-"""The serving benchmark, on real servers for a second, and its arithmetic."""
+"""The serving benchmark, on real servers for one second, and its arithmetic."""
 
 import ast
 import re
@@ -41,7 +41,7 @@ def loaded(requests_per_s: float, p50_ms: float = 1.0) -> Visit:
 
 
 def plan_of(peers: list[Peer], predictor: Predictor, images: NDArray[np.uint8]) -> measure.Plan:
-    """One short round in this environment."""
+    """Plan one short round in this environment."""
     return measure.Plan(
         peers=peers,
         pythons={peer.name: PYTHON for peer in peers},
@@ -57,7 +57,7 @@ def plan_of(peers: list[Peer], predictor: Predictor, images: NDArray[np.uint8]) 
 
 @pytest.fixture
 def results() -> Results:
-    """Three rounds, in the last of which a peer failed."""
+    """Three rounds; a peer failed in the last one."""
     return Results(
         date="2026-01-01",
         machine={"processor": "a processor", "cpus": 2, "system": "Linux"},
@@ -72,7 +72,7 @@ def results() -> Results:
     )
 
 
-def test_what_wrk_prints_is_read() -> None:
+def test_the_output_of_wrk_is_parsed() -> None:
     line = (
         'RESULT {"requests": 110, "duration_us": 2000000, "p50_us": 1500, "p95_us": 2500, "p99_us": 3500, '
         '"status_errors": 10, "socket_errors": 3, "timeouts": 1}'
@@ -95,7 +95,7 @@ def test_ratios_are_taken_within_rounds(results: Results) -> None:
     assert tables.show_ratios([20, 10, 12]) == "12 (10 to 20)"
 
 
-def test_the_table_has_every_measured_peer_and_the_work_of_its_network(results: Results) -> None:
+def test_the_table_has_each_measured_peer_with_the_work_of_its_network(results: Results) -> None:
     lines = tables.write_load(results, "json@32").splitlines()
     assert lines[2] == "| this service | 52.0 M | 50 | 1 (1 to 1) | 1 | 2 | 3 | 0.5 | 3 |"
     assert lines[3] == "| Starlette echo | none | 1,000 | 15 (10 to 20) | 1 | 2 | 3 | 0.5 | 2 |"
@@ -103,7 +103,7 @@ def test_the_table_has_every_measured_peer_and_the_work_of_its_network(results: 
     assert "**TorchServe** is missing: no Java here" in tables.write_missing(results)
 
 
-def test_a_run_that_is_stopped_keeps_what_it_has(results: Results, tmp_path: Path) -> None:
+def test_a_stopped_run_keeps_its_results(results: Results, tmp_path: Path) -> None:
     path = report.results_path(tmp_path)
     results.save(path)
     kept = Results.load(path)
@@ -117,14 +117,14 @@ def test_a_run_that_is_stopped_keeps_what_it_has(results: Results, tmp_path: Pat
         assert (tmp_path / picture).is_file()
 
 
-def test_the_page_is_written_before_the_first_round_too(results: Results) -> None:
+def test_the_page_can_be_written_before_the_first_round(results: Results) -> None:
     page = report.write_page(results.model_copy(update={"rounds": []}))
     assert "Nothing was measured." in page
     names = string.Template(report.TEMPLATE.read_text(encoding="utf-8")).get_identifiers()
     assert {"json", "png", "bulk", "resources", "missing"} <= set(names)
 
 
-def test_the_multiply_adds_are_the_networks(bundled: Predictor) -> None:
+def test_the_multiply_adds_are_those_of_the_network(bundled: Predictor) -> None:
     count = network.count_multiply_adds(bundled.folder / model_folder.ONNX, bundled.spec.shape)
     assert 51.5e6 < count < 52.5e6
 
@@ -141,7 +141,7 @@ def test_every_peer_has_its_server_and_pinned_versions(name: str, tmp_path: Path
 
 
 def imported_at_once(path: Path) -> set[str]:
-    """What importing a file imports, by full names: not what its functions do."""
+    """Return the full names of what a file imports at module level, not within functions."""
     found = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Import):
@@ -177,11 +177,11 @@ def test_every_peer_installs_what_our_modules_import(name: str) -> None:
 
 def test_an_unknown_peer_is_refused() -> None:
     assert [peer.name for peer in choose("echo,ours")] == ["ours", "echo"]
-    with pytest.raises(ValueError, match="no peer is called 'flask'"):
+    with pytest.raises(ValueError, match="unknown peer 'flask'; choose from ours, "):
         choose("flask")
 
 
-def test_a_server_that_ends_is_reported_with_its_log(tmp_path: Path) -> None:
+def test_the_error_for_a_server_that_ends_includes_its_log(tmp_path: Path) -> None:
     broken = replace(peer("echo"), command=("{python}", "-c", "raise SystemExit('there is no model')"))
     with (
         pytest.raises(BenchmarkError, match="echo ended; its log ends with:\nthere is no model"),
@@ -190,14 +190,14 @@ def test_a_server_that_ends_is_reported_with_its_log(tmp_path: Path) -> None:
         pass
 
 
-def test_an_environment_that_cannot_be_made_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_environment_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environments, "ENVIRONMENTS", tmp_path)
     impossible = replace(peer("echo"), preparation=("{python}", "-c", "raise SystemExit('no disk')"))
     requirements = (impossible.folder / "requirements.txt").read_text(encoding="utf-8")
     (tmp_path / "echo" / "bin").mkdir(parents=True)
     (tmp_path / "echo" / "bin" / "python").symlink_to(PYTHON)
     (tmp_path / "echo" / environments.STAMP).write_text(requirements, encoding="utf-8")
-    with pytest.raises(BenchmarkError, match="the environment of echo cannot be made: no disk"):
+    with pytest.raises(BenchmarkError, match="the environment of echo cannot be created: no disk"):
         environments.prepare(impossible)
 
 

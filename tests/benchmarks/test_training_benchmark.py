@@ -1,10 +1,10 @@
-"""The training benchmark on a small real training."""
+"""The benchmarks of training, heads and networks, on small real trainings."""
 
 import json
 from pathlib import Path
 
 import pytest
-from support.paths import SAMPLE
+from support.paths import ROOT, SAMPLE
 
 from benchmarks import classic, head, networks, training
 from fashion_mnist.data import sources
@@ -30,9 +30,15 @@ def test_a_preset_is_trained_once_and_then_found(tmp_path: Path, monkeypatch: py
     assert json.loads(Path("out/training.json").read_text())["rows"] == first["rows"]
 
 
-def test_a_missing_preset_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_preset_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert training.main(["--configs", "nowhere.yaml"]) != 0
     assert "nowhere.yaml" in capsys.readouterr().err
+
+
+def test_the_page_in_docs_is_generated_from_its_figures() -> None:
+    docs = ROOT / "docs"
+    figures = json.loads((docs / "training.json").read_text(encoding="utf-8"))
+    assert training.write_table(figures) == (docs / "training.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.full
@@ -44,17 +50,17 @@ def test_a_part_of_the_classic_recipe_is_timed() -> None:
 
 
 @pytest.mark.slow
-def test_a_new_head_is_timed_with_kept_features_and_without(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_head_is_timed_with_and_without_cached_features(capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--network", "resnet18", "--input-size", "32", "--limit", "40", "--epochs", "2"]
     assert head.main(["--data", str(SAMPLE), *small, "--batch-size", "20"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(
-        "resnet18, 32 px, 40 images for training and 100 for validation, 2 epochs, seed 0: features kept"
+        "resnet18, 32 px, 40 images for training and 100 for validation, 2 epochs, seed 0: cached features"
     )
     assert head.main(["--data", "nowhere"]) == 4
 
 
-def test_networks_are_set_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+def test_networks_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     assert networks.main(["bundled", "--untrained", "compact"]) == 0
     stored, untrained = capsys.readouterr().out.splitlines()[-2:]
     assert stored.startswith("| compact (bundled) | 1.2 M | 52 M | 28 | 95.14% |")

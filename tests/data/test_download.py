@@ -1,4 +1,4 @@
-"""Downloads from a real server on this machine: complete and right, or nothing."""
+"""Downloads from a real local server: complete and correct files, or none."""
 
 import threading
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from fashion_mnist.errors import DataError
 
 @dataclass
 class Mirror:
-    """A web server of the files in a folder; `requests` are the paths it was asked for, each time."""
+    """A web server for the files in a folder; `requests` are the requested paths, repeats included."""
 
     folder: Path
     requests: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[Mirror]:
-    """A server of an empty folder."""
+    """A server with an empty folder."""
     mirror = Mirror(tmp_path / "mirror")
     mirror.folder.mkdir()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, mirror=mirror)) as server:
@@ -53,13 +53,13 @@ def mirror(tmp_path: Path) -> Iterator[Mirror]:
 
 
 def serve(mirror: Mirror, folder: Path) -> None:
-    """Offer the files of `folder`."""
+    """Serve the files of `folder`."""
     for path in folder.iterdir():
         (mirror.folder / path.name).symlink_to(path)
 
 
 @pytest.mark.skipif(not DEBIAN_FOLDER.is_dir(), reason=f"no full data in {DEBIAN_FOLDER}")
-def test_the_data_are_fetched_once_and_damaged_files_again(mirror: Mirror, tmp_path: Path) -> None:
+def test_files_are_downloaded_once_and_damaged_ones_again(mirror: Mirror, tmp_path: Path) -> None:
     serve(mirror, DEBIAN_FOLDER)
     target = tmp_path / "new" / "data"
     download_fashion_mnist(target, mirror.url)
@@ -90,7 +90,7 @@ def test_a_wrong_checksum_leaves_nothing(mirror: Mirror, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>moved</html>"])
-def test_what_is_no_gzip_file_leaves_nothing(mirror: Mirror, tmp_path: Path, content: bytes) -> None:
+def test_a_body_that_is_not_gzip_leaves_nothing(mirror: Mirror, tmp_path: Path, content: bytes) -> None:
     (mirror.folder / "train-images-idx3-ubyte.gz").write_bytes(content)
     target = tmp_path / "data"
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz: the checksum is"):
@@ -98,7 +98,7 @@ def test_what_is_no_gzip_file_leaves_nothing(mirror: Mirror, tmp_path: Path, con
     assert list(target.iterdir()) == []
 
 
-def test_a_missing_file_is_named_with_what_to_do(mirror: Mirror, tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_names_it_and_says_what_to_do(mirror: Mirror, tmp_path: Path) -> None:
     target = tmp_path / "data"
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz.*404.*FASHION_MNIST_DATA"):
         download_fashion_mnist(target, mirror.url)
@@ -111,7 +111,7 @@ def test_without_a_server_the_error_says_what_to_do(tmp_path: Path) -> None:
         download_fashion_mnist(tmp_path / "data", url)
 
 
-def test_an_answer_that_is_no_http_is_an_error_with_what_to_do(tmp_path: Path) -> None:
+def test_an_answer_that_is_not_http_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     class NoHttp(SimpleHTTPRequestHandler):
         def handle(self) -> None:
             self.rfile.readline()
@@ -120,6 +120,6 @@ def test_an_answer_that_is_no_http_is_an_error_with_what_to_do(tmp_path: Path) -
     with ThreadingHTTPServer(("127.0.0.1", 0), NoHttp) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        with pytest.raises(DataError, match="cannot be downloaded"):
+        with pytest.raises(DataError, match=r"(?s)cannot be downloaded.*Put the four files into data/"):
             download_fashion_mnist(tmp_path / "data", f"http://127.0.0.1:{server.server_port}/")
         thread.join()

@@ -1,4 +1,4 @@
-"""Metrics against cases done by hand, and data that do not fit the model."""
+"""Metrics checked against cases computed by hand, and data that does not fit the model."""
 
 import dataclasses
 import json
@@ -18,17 +18,17 @@ LABELS = np.array([0, 0, 1, 1, 2])
 
 
 def probabilities(predicted: list[int]) -> NDArray[np.float64]:
-    """0.6 for the predicted class, 0.2 for the two others."""
+    """Give 0.6 to the predicted class and 0.2 to the two others."""
     return 0.2 + 0.4 * np.eye(3)[predicted]
 
 
 @pytest.fixture
 def metrics() -> Metrics:
-    """One shirt is taken for a bag, the boot for a shirt; nothing is taken for a boot."""
+    """Metrics with one shirt classified as a bag and the boot as a shirt; nothing is classified as a boot."""
     return evaluate(probabilities([0, 1, 1, 1, 0]), LABELS, CLASSES)
 
 
-def test_the_confusion_has_labels_in_rows(metrics: Metrics) -> None:
+def test_the_confusion_matrix_has_labels_in_rows(metrics: Metrics) -> None:
     assert metrics.confusion == [[1, 1, 0], [0, 2, 0], [1, 0, 0]]
 
 
@@ -46,21 +46,21 @@ def test_accuracy_and_loss(metrics: Metrics) -> None:
         ("boot", 0, 0, 0, 1),  # never predicted
     ],
 )
-def test_each_class(
+def test_metrics_of_each_class(
     metrics: Metrics, name: str, precision: float, recall: float, f1: float, support: int
 ) -> None:
     row = metrics.per_class[name]
     assert dataclasses.astuple(row) == pytest.approx((precision, recall, f1, support))
 
 
-def test_averages_are_over_the_classes(metrics: Metrics) -> None:
+def test_averages_are_unweighted_over_the_classes(metrics: Metrics) -> None:
     assert metrics.precision == pytest.approx((1 / 2 + 2 / 3) / 3)
     assert metrics.recall == pytest.approx(1.5 / 3)
     assert metrics.f1 == pytest.approx(1.3 / 3)
 
 
 def test_calibration_compares_confidence_with_accuracy(metrics: Metrics) -> None:
-    assert metrics.ece == pytest.approx(0)  # 0.6 sure, and right in 3 of 5
+    assert metrics.ece == pytest.approx(0)  # confidence 0.6, and right in 3 of 5
     assert len(metrics.reliability) == 1
     assert dataclasses.astuple(metrics.reliability[0]) == pytest.approx((0.6, 0.6, 5))
     unsure = evaluate(probabilities(LABELS.tolist()), LABELS, CLASSES)
@@ -87,7 +87,7 @@ def test_the_report_is_json_and_a_table(metrics: Metrics) -> None:
 
 
 def test_other_classes_are_refused(bundled: Predictor, sample: Dataset) -> None:
-    with pytest.raises(DataError, match=r"the data's classes are a, b; the model's T-shirt/top"):
+    with pytest.raises(DataError, match=r"the data has the classes a, b, the model T-shirt/top"):
         predict_all(bundled, dataclasses.replace(sample.train, classes=("a", "b")))
 
 

@@ -1,4 +1,4 @@
-"""The report: complete, self-contained, and about the images that it was measured on."""
+"""The report: complete, self-contained, and about the images it was measured on."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def folder(trained: tuple[Trained, Path]) -> Path:
     return Path(bentoml.models.get(trained[0].tag).path) / "report"
 
 
-def test_the_page_stands_alone(folder: Path) -> None:
+def test_the_page_is_self_contained(folder: Path) -> None:
     page = (folder / "index.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
     assert "<script" not in page
@@ -39,7 +39,7 @@ def test_the_page_shows_the_figures_the_mistakes_and_the_origin(
     assert "learning_rate" in page
 
 
-def test_class_names_cannot_write_into_the_page(tmp_path: Path, bundled: Predictor) -> None:
+def test_class_names_are_escaped_in_the_page(tmp_path: Path, bundled: Predictor) -> None:
     classes = ("<b>a</b>", "b")
     data = LabelledImages(np.zeros((4, 28, 28), np.uint8), np.array([0, 0, 1, 1]), classes)
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]])
@@ -50,7 +50,7 @@ def test_class_names_cannot_write_into_the_page(tmp_path: Path, bundled: Predict
     assert "&lt;b&gt;a&lt;/b&gt;" in page
 
 
-def test_mistakes_are_the_most_confident_first(bundled: Predictor) -> None:
+def test_mistakes_come_in_order_of_confidence(bundled: Predictor) -> None:
     data = LabelledImages(np.zeros((3, 28, 28), np.uint8), np.array([0, 0, 1]), ("a", "b"))
     probabilities = np.array([[0.4, 0.6], [0.1, 0.9], [0.2, 0.8]])
     found = report.find_mistakes(data, probabilities)
@@ -60,7 +60,7 @@ def test_mistakes_are_the_most_confident_first(bundled: Predictor) -> None:
     ]
 
 
-def test_reliability_of_hand_made_answers() -> None:
+def test_reliability_of_hand_made_predictions() -> None:
     probabilities = np.array([[0.95, 0.05], [0.95, 0.05], [0.55, 0.45], [1.0, 0.0]])
     labels = np.array([0, 1, 1, 0])
     bins = metrics.reliability_bins(probabilities, labels)

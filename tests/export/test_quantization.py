@@ -1,4 +1,4 @@
-"""int8: made from the exported network, kept only if it is as right."""
+"""int8: made from the exported network, and kept only if it is as accurate."""
 
 import dataclasses
 import shutil
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     return copy
 
 
-def test_it_answers_as_the_exact_network_does(folder: Path, sample: Dataset) -> None:
+def test_int8_agrees_with_fp32(folder: Path, sample: Dataset) -> None:
     assert sample.test is not None
     quantization.quantize(folder, sample.train.images, sample.test)
     assert model_folder.read_record(folder).has_int8
@@ -37,10 +37,10 @@ def test_it_answers_as_the_exact_network_does(folder: Path, sample: Dataset) -> 
     difference = np.abs(exact.probabilities.max(axis=1) - quick.probabilities.max(axis=1))
     assert difference.mean() <= 0.01
     text = (folder / model_folder.INT8).read_text()
-    assert str(folder) not in text  # of the machine that made it
+    assert str(folder) not in text  # no path of the machine that made it
 
 
-def test_one_that_loses_accuracy_is_not_kept(folder: Path, sample: Dataset) -> None:
+def test_an_int8_network_that_loses_accuracy_is_not_kept(folder: Path, sample: Dataset) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1000, 28, 28), np.uint8)
     trial = folder.with_name("trial")
     shutil.copytree(folder, trial)
@@ -58,6 +58,6 @@ def test_one_that_loses_accuracy_is_not_kept(folder: Path, sample: Dataset) -> N
     assert Predictor(folder).precision != "int8"
 
 
-def test_int8_of_a_model_without_it_is_a_sentence(folder: Path) -> None:
+def test_the_error_for_a_model_without_int8_names_the_other_precisions(folder: Path) -> None:
     with pytest.raises(ModelError, match="has no int8 network; choose bf16 or fp32"):
         Predictor(folder, precision="int8")

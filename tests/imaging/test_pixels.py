@@ -1,4 +1,4 @@
-"""Pictures on their way to pixels: what comes through, and what is refused and why."""
+"""From picture files to pixels: what is accepted, and what is rejected and why."""
 
 from typing import Any
 
@@ -65,20 +65,20 @@ def test_every_mode_becomes_gray(spec: ModelSpec, picture: bytes, gray: int) -> 
 
 def test_exif_orientation_is_applied(spec: ModelSpec, garment: NDArray[np.uint8]) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned a quarter clockwise
+    exif[0x0112] = 6  # to be shown rotated 90 degrees clockwise
     found = read_picture(encode(Image.fromarray(garment), exif=exif), spec)
     assert np.array_equal(found, np.rot90(garment, -1))
 
 
 @pytest.mark.parametrize("size", [(56, 28), (28, 56), (3000, 1500)])
-def test_another_shape_is_centred_with_black_bars(spec: ModelSpec, size: tuple[int, int]) -> None:
+def test_another_shape_is_centred_between_black_bars(spec: ModelSpec, size: tuple[int, int]) -> None:
     found = read_picture(encode(one(255, size=size)), spec)
     found = found.T if size == (28, 56) else found
     assert (found[7:21] == 255).all()
     assert (found[np.r_[:7, 21:28]] == 0).all()
 
 
-def test_a_sliver_and_the_first_frame_of_an_animation_are_taken(spec: ModelSpec) -> None:
+def test_a_sliver_and_the_first_frame_of_an_animation_are_accepted(spec: ModelSpec) -> None:
     sliver = read_picture(encode(one(255, size=(5000, 1))), spec)
     assert ((sliver == 255).sum(), (sliver == 0).sum()) == (28, 28 * 27)
     data = encode(one(50), "GIF", save_all=True, append_images=[one(250)])
@@ -93,17 +93,17 @@ def test_a_gray_picture_fills_the_channels_of_a_color_model(garment: NDArray[np.
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
 @pytest.mark.parametrize("share", [0.2, 0.6])
-def test_a_truncated_picture_is_broken(
+def test_a_truncated_picture_is_rejected(
     spec: ModelSpec, test_images: NDArray[np.uint8], form: str, share: float
 ) -> None:
     data = encode(Image.fromarray(np.concatenate(test_images[:9])), form)
-    with pytest.raises(InputError, match=r"truncated|no picture") as caught:
+    with pytest.raises(InputError, match=r"truncated|not a picture") as caught:
         read_picture(data[: int(len(data) * share)], spec)
     assert caught.value.code == "broken_picture"
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\0" * 500, bytes(range(256)), b"<html></html>"])
-def test_junk_is_broken(spec: ModelSpec, data: bytes) -> None:
+def test_junk_is_rejected(spec: ModelSpec, data: bytes) -> None:
     with pytest.raises(InputError, match="send") as caught:
         read_picture(data, spec)
     assert (caught.value.code, caught.value.status) == ("broken_picture", 400)
@@ -119,14 +119,14 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize(("name", "data"), FOREIGN.items(), ids=FOREIGN.keys())
-def test_a_foreign_format_is_named(spec: ModelSpec, name: str, data: bytes) -> None:
-    with pytest.raises(InputError, match=f"^{name} pictures are not decoded; convert it") as caught:
+def test_an_unsupported_format_is_named(spec: ModelSpec, name: str, data: bytes) -> None:
+    with pytest.raises(InputError, match=f"^{name} pictures are not supported; convert this") as caught:
         read_picture(data, spec)
     assert (caught.value.code, caught.value.status) == ("unsupported_picture_format", 415)
 
 
 @pytest.mark.parametrize(("side", "most"), [(28, 783), (10_000, 40_000_000), (20_000, 40_000_000)])
-def test_more_pixels_than_the_limit_are_refused(spec: ModelSpec, side: int, most: int) -> None:
+def test_more_pixels_than_the_limit_are_rejected(spec: ModelSpec, side: int, most: int) -> None:
     bomb = encode(one(0, "1", (side, side)))
     with pytest.raises(
         InputError, match=f"^the picture has .*at most {most}.*; send a smaller one$"
@@ -136,6 +136,6 @@ def test_more_pixels_than_the_limit_are_refused(spec: ModelSpec, side: int, most
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "JPEG"])
-def test_a_damaged_exif_block_does_not_cost_the_picture(spec: ModelSpec, form: str) -> None:
+def test_a_picture_with_a_damaged_exif_block_is_accepted(spec: ModelSpec, form: str) -> None:
     junk = b"Exif\0\0garbage!" if form == "JPEG" else b"garbage!!"
     assert np.abs(read_picture(encode(one(200), form, exif=junk), spec).astype(int) - 200).max() <= 2

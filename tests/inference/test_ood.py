@@ -1,4 +1,4 @@
-"""The energy score, and the threshold above which pictures are called strange."""
+"""The energy score, and the threshold above which pictures count as out-of-distribution."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from fashion_mnist.inference.ood import energy_score, fit_threshold
     ("logits", "energy"),
     [([0.0] * 10, -np.log(10)), (np.log([1.0, 2.0, 5.0]).tolist(), -np.log(8)), ([7.0], -7.0)],
 )
-def test_energy_of_cases_done_by_hand(logits: list[float], energy: float) -> None:
+def test_energy_of_cases_computed_by_hand(logits: list[float], energy: float) -> None:
     assert energy_score(np.array([logits]))[0] == pytest.approx(energy)
 
 
@@ -20,7 +20,7 @@ def test_large_logits_do_not_overflow() -> None:
     assert scores.dtype == np.float64
 
 
-def test_flat_logits_are_stranger_than_peaked_ones() -> None:
+def test_flat_logits_score_higher_than_peaked_ones() -> None:
     rng = np.random.default_rng(0)
     flat = rng.normal(0, 0.5, (100, 10))
     peaked = flat + 12 * np.eye(10)[rng.integers(0, 10, 100)]
@@ -29,7 +29,7 @@ def test_flat_logits_are_stranger_than_peaked_ones() -> None:
 
 @pytest.mark.parametrize("refuse", [0.01, 0.05])
 @pytest.mark.parametrize("count", [200, 3000])
-def test_the_threshold_refuses_the_share_of_known_images(count: int, refuse: float) -> None:
+def test_the_threshold_rejects_the_given_share_of_known_images(count: int, refuse: float) -> None:
     scores = np.random.default_rng(0).normal(-10, 3, count)
     threshold = fit_threshold(scores, refuse)
     refused = (scores > threshold).mean()
@@ -37,6 +37,6 @@ def test_the_threshold_refuses_the_share_of_known_images(count: int, refuse: flo
     assert threshold in scores
 
 
-def test_one_percent_is_the_default() -> None:
+def test_the_default_share_is_one_percent() -> None:
     scores = np.arange(1000.0)
     assert (scores > fit_threshold(scores)).sum() in (9, 10)

@@ -1,4 +1,4 @@
-"""The compiled model: its answers do not depend on the batch, and agree with torch."""
+"""The compiled model: predictions do not depend on the batch, and agree with torch."""
 
 import shutil
 from itertools import pairwise
@@ -17,9 +17,9 @@ from fashion_mnist.registry import model_folder, store
 from fashion_mnist.registry.model_folder import read_record, write_record
 
 FP32_TOLERANCE = 0.01
-"""Of a probability, OpenVINO in fp32 against torch: the weights of the graph are stored in half precision."""
+"""Maximum difference of a probability between fp32 and torch: the graph stores weights in half precision."""
 BF16_TOLERANCE = 0.02
-"""Of the top probability, on average, as served in bf16."""
+"""Mean difference of the top probability between the precision served and torch."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def reference() -> Predictor:
     return torch_predictor(store.BUNDLED_FOLDER)
 
 
-def test_fp32_gives_what_torch_gives_on_1000_real_images(
+def test_fp32_agrees_with_torch_on_1000_real_images(
     reference: Predictor, test_images: NDArray[np.uint8]
 ) -> None:
     compiled = Predictor(store.BUNDLED_FOLDER, precision="fp32").predict(test_images)
@@ -39,7 +39,7 @@ def test_fp32_gives_what_torch_gives_on_1000_real_images(
     assert np.abs(compiled.ood_scores - expected.ood_scores).max() < 0.05
 
 
-def test_as_served_it_agrees_with_torch_on_1000_real_images(
+def test_the_served_precision_agrees_with_torch_on_1000_real_images(
     reference: Predictor, bundled: Predictor, test_images: NDArray[np.uint8]
 ) -> None:
     served, expected = bundled.predict(test_images), reference.predict(test_images)
@@ -48,7 +48,7 @@ def test_as_served_it_agrees_with_torch_on_1000_real_images(
     assert difference.mean() < BF16_TOLERANCE
 
 
-def test_accuracy_on_the_sample_is_near_the_cards(bundled: Predictor, sample: Dataset) -> None:
+def test_accuracy_on_the_sample_is_close_to_the_record(bundled: Predictor, sample: Dataset) -> None:
     assert sample.test is not None
     found = (bundled.predict(sample.test.images).class_ids == sample.test.labels).mean()
     metrics = bundled.record.metrics
@@ -57,7 +57,7 @@ def test_accuracy_on_the_sample_is_near_the_cards(bundled: Predictor, sample: Da
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 37, 63, 64, 65, 200])
-def test_an_answer_does_not_depend_on_its_batch(
+def test_a_prediction_does_not_depend_on_its_batch(
     bundled: Predictor, test_images: NDArray[np.uint8], count: int
 ) -> None:
     together = bundled.predict(test_images[:count]).probabilities
@@ -65,12 +65,12 @@ def test_an_answer_does_not_depend_on_its_batch(
     assert np.abs(together - alone).max() < 1e-6
 
 
-def test_every_count_is_made_of_compiled_sizes() -> None:
+def test_compiled_sizes_add_up_to_any_count() -> None:
     assert BATCH_SIZES[-1] == 1
     assert all(a == 2 * b for a, b in pairwise(BATCH_SIZES))
 
 
-def test_about_one_percent_of_known_images_is_refused(
+def test_about_one_percent_of_test_images_is_out_of_distribution(
     bundled: Predictor, test_images: NDArray[np.uint8]
 ) -> None:
     known = bundled.predict(test_images).in_distribution
@@ -78,7 +78,7 @@ def test_about_one_percent_of_known_images_is_refused(
     assert 0.97 < known.mean() < 1
 
 
-def test_noise_is_stranger_than_garments(bundled: Predictor, test_images: NDArray[np.uint8]) -> None:
+def test_noise_scores_higher_than_garments(bundled: Predictor, test_images: NDArray[np.uint8]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (200, 28, 28), np.uint8)
     strange, known = bundled.predict(noise).ood_scores, bundled.predict(test_images).ood_scores
     assert strange is not None
@@ -86,7 +86,9 @@ def test_noise_is_stranger_than_garments(bundled: Predictor, test_images: NDArra
     assert np.median(strange) > np.median(known)
 
 
-def test_a_model_without_calibration_scores_nothing(tmp_path: Path, test_images: NDArray[np.uint8]) -> None:
+def test_a_model_without_calibration_has_no_ood_scores(
+    tmp_path: Path, test_images: NDArray[np.uint8]
+) -> None:
     folder = tmp_path / "model"
     shutil.copytree(store.BUNDLED_FOLDER, folder)
     bare = read_record(folder).model_copy(update={"temperature": None, "ood_threshold": None})
@@ -98,7 +100,7 @@ def test_a_model_without_calibration_scores_nothing(tmp_path: Path, test_images:
 
 
 @pytest.mark.parametrize(("name", "precision"), [(model_folder.ONNX, "fp32"), (model_folder.INT8, "int8")])
-def test_a_graph_that_does_not_compile_is_refused_with_a_sentence(
+def test_a_graph_that_does_not_compile_is_rejected_with_a_sentence(
     name: str, precision: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
@@ -120,7 +122,7 @@ def test_a_graph_that_does_not_compile_is_refused_with_a_sentence(
     ],
 )
 @pytest.mark.parametrize(("name", "precision"), [(model_folder.ONNX, "fp32"), (model_folder.INT8, "int8")])
-def test_a_record_of_another_network_is_refused(
+def test_a_record_of_another_network_is_rejected(
     tmp_path: Path, change: dict[str, object], problem: str, name: str, precision: str
 ) -> None:
     folder = shutil.copytree(store.BUNDLED_FOLDER, tmp_path / "model")

@@ -1,4 +1,4 @@
-"""The backbones: the same graph from training to serving, and weights that are had or asked for."""
+"""The backbones: the same graph from training to serving, and their weights, found or asked for."""
 
 import hashlib
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_images_of_the_right_size_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))
-def test_backbones_learn_by_sgd_and_more_slowly_than_their_heads(name: str) -> None:
+def test_backbones_train_with_sgd_and_at_a_lower_rate_than_their_heads(name: str) -> None:
     def settled(**settings: object) -> tuple[object, ...]:
         config = TrainConfig.model_validate({"network": name, **settings}).resolve()
         assert config.resolve() == config
@@ -87,7 +87,7 @@ def test_backbones_learn_by_sgd_and_more_slowly_than_their_heads(name: str) -> N
     assert settled(**{"from": "some:model"}) == ("sgd", 0.1, 224, False)
 
 
-def test_compact_stays_as_it_was_and_old_recipes_are_its_own() -> None:
+def test_the_defaults_of_compact_are_unchanged_and_complete_old_recipes() -> None:
     config = TrainConfig().resolve()
     found = (config.network, config.optimizer, config.backbone_rate, config.input_size, config.pretrained)
     assert found == ("compact", "muon", 1.0, None, False)
@@ -102,18 +102,18 @@ def test_compact_stays_as_it_was_and_old_recipes_are_its_own() -> None:
 
 
 @pytest.mark.parametrize("name", OF_TORCHVISION)
-def test_weights_that_cannot_be_fetched_are_asked_for(
+def test_the_error_for_a_failed_download_says_which_file_to_put_where(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
     wanted = rf"put the file {name}-\w+\.pth from .* into {tmp_path}/hub/checkpoints .*--no-pretrained"
     with pytest.raises(ConfigError, match=wanted):
         train(TrainConfig(data=str(SAMPLE), network=name, epochs=1000))
     assert not list(tmp_path.rglob("*.pth"))
 
 
-def test_a_cached_file_that_is_damaged_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_cached_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     path = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     path.parent.mkdir(parents=True)
@@ -123,7 +123,7 @@ def test_a_cached_file_that_is_damaged_is_named(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
-def test_a_file_of_torchvisions_shapes_is_loaded(name: str, tmp_path: Path) -> None:
+def test_a_file_with_the_shapes_of_torchvision_is_loaded(name: str, tmp_path: Path) -> None:
     from fashion_mnist.networks.torchvision_compat import import_torchvision
 
     torch.manual_seed(1)
@@ -146,7 +146,7 @@ def test_a_file_of_torchvisions_shapes_is_loaded(name: str, tmp_path: Path) -> N
         backbones.load_weights(network.body, name, tmp_path / "weights.pth")
 
 
-def test_the_weights_of_lite0_come_with_pip_and_are_whole(tmp_path: Path) -> None:
+def test_the_weights_of_lite0_come_with_pip_and_are_intact(tmp_path: Path) -> None:
     path = backbones.find_weights("efficientnet_lite0")
     assert hashlib.sha256(path.read_bytes()).hexdigest().startswith("57934424")
     network = build("efficientnet_lite0")
@@ -156,7 +156,7 @@ def test_the_weights_of_lite0_come_with_pip_and_are_whole(tmp_path: Path) -> Non
     assert [(255 * x).flatten().tolist() for x in (network.mean, network.std)] == [[127] * 3, [128] * 3]
 
 
-def test_a_head_alone_needs_something_below_it(trained_folder: Path) -> None:
+def test_training_the_head_alone_needs_a_pretrained_backbone(trained_folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"--train head: compact has no pretrained weights"):
         train(TrainConfig(data=str(SAMPLE), train="head", epochs=1000))
     folder = str(trained_folder)
@@ -166,8 +166,8 @@ def test_a_head_alone_needs_something_below_it(trained_folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_lite0_learns_and_goes_on_from_its_own_model(tmp_path: Path) -> None:
-    """64 pixels, 400 images, the head alone."""
+def test_lite0_learns_and_training_continues_from_its_model(tmp_path: Path) -> None:
+    """Train the head alone, on 400 images at 64 pixels."""
     config = TrainConfig(
         data=str(SAMPLE), limit=400, input_size=64, network="efficientnet_lite0", train="head", epochs=8,
         batch_size=32, average_decay=0.9, output=tmp_path / "first", checkpoint=tmp_path / "runs" / "a.pt",
@@ -200,7 +200,7 @@ def trained_folder(trained: tuple[object, Path]) -> Path:
     return trained[1]
 
 
-def test_muon_is_refused_for_networks_that_it_would_spoil() -> None:
+def test_muon_is_refused_for_networks_that_it_does_not_suit() -> None:
     with pytest.raises(ConfigError, match="--optimizer muon"):
         resolve(TrainConfig(network="vgg16", optimizer="muon", pretrained=False))
 

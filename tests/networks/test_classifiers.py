@@ -1,4 +1,4 @@
-"""The networks: their size, what they answer, and that they normalise the pixels themselves."""
+"""The networks: their size, their outputs, and that they normalise the pixels themselves."""
 
 import math
 
@@ -15,7 +15,7 @@ from fashion_mnist.spec import ModelSpec
 
 
 def compact(spec: ModelSpec, mean: float = 0.3, std: float = 0.35) -> Classifier:
-    """The same random weights each time, in evaluation mode."""
+    """Build the network with the same random weights each time, in evaluation mode."""
     torch.manual_seed(0)
     channels = torch.ones(spec.channels)
     return build("compact", spec, mean * channels, std * channels).eval()
@@ -31,7 +31,7 @@ def noise(spec: ModelSpec, count: int) -> Tensor:
 
 
 def multiply_adds(network: Classifier, images: Tensor) -> int:
-    """Of the convolutions and linear layers, in one call."""
+    """Count the multiply-adds of convolutions and linear layers in one call."""
     total = 0
 
     def count(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
@@ -55,7 +55,7 @@ def test_compact_is_as_small_as_its_docstring_says(spec: ModelSpec) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_compact_keeps_its_limits_with_a_hundred_classes(channels: int) -> None:
+def test_compact_stays_small_with_a_hundred_classes(channels: int) -> None:
     wide = spec_of(100, 28, 28, channels)
     network = compact(wide)
     assert sum(parameter.numel() for parameter in network.parameters()) <= 1_500_000
@@ -64,7 +64,7 @@ def test_compact_keeps_its_limits_with_a_hundred_classes(channels: int) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("class_count", "height", "width"), [(10, 28, 28), (2, 8, 8), (37, 17, 20)])
-def test_logits_and_features_have_the_specs_shape(
+def test_logits_and_features_have_the_shape_of_the_spec(
     class_count: int, height: int, width: int, channels: int
 ) -> None:
     asked = spec_of(class_count, height, width, channels)
@@ -75,7 +75,7 @@ def test_logits_and_features_have_the_specs_shape(
     assert logits.isfinite().all()
 
 
-def test_logits_are_the_head_of_the_features(spec: ModelSpec) -> None:
+def test_logits_are_the_head_applied_to_the_features(spec: ModelSpec) -> None:
     network = compact(spec)
     with torch.inference_mode():
         logits, features = network(noise(spec, 3))
@@ -108,14 +108,14 @@ def test_channels_are_the_last_axis_of_colour_images() -> None:
         assert torch.allclose(network(images)[1], network.body(normalised.permute(0, 3, 1, 2)), atol=1e-5)
 
 
-def test_statistics_of_gray_images_are_numpys(sample: Dataset) -> None:
+def test_statistics_of_gray_images_agree_with_numpy(sample: Dataset) -> None:
     mean, std = pixel_statistics(torch.from_numpy(sample.train.images.copy()))
     scaled = sample.train.images / 255
     assert mean.numpy() == pytest.approx([scaled.mean()], abs=1e-6)
     assert std.numpy() == pytest.approx([scaled.std()], abs=1e-6)
 
 
-def test_statistics_of_colour_images_are_each_channels(test_images: NDArray[np.uint8]) -> None:
+def test_statistics_of_colour_images_are_per_channel(test_images: NDArray[np.uint8]) -> None:
     colour = np.stack([test_images, 255 - test_images, test_images // 3], axis=3)
     mean, std = pixel_statistics(torch.from_numpy(colour))
     scaled = colour / 255
@@ -132,6 +132,6 @@ def test_images_of_one_value_can_still_be_normalised(spec: ModelSpec) -> None:
         assert build("compact", spec, mean, std).eval()(blank)[0].isfinite().all()
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones(spec: ModelSpec) -> None:
-    with pytest.raises(ConfigError, match=r"no network is called 'vast'; there is compact, wide, vgg16, "):
+def test_an_unknown_network_is_refused_with_the_known_names(spec: ModelSpec) -> None:
+    with pytest.raises(ConfigError, match=r"unknown network 'vast'; choose one of compact, wide, vgg16, "):
         build("vast", spec, torch.zeros(1), torch.ones(1))

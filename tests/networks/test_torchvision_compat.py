@@ -1,4 +1,4 @@
-"""torchvision's networks, whichever build of it meets whichever build of torch."""
+"""torchvision's networks, with any combination of torch and torchvision builds."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import torch
 from fashion_mnist.networks.torchvision_compat import import_torchvision
 
 
-def test_its_networks_run() -> None:
+def test_torchvision_networks_run() -> None:
     torchvision = import_torchvision()
     network = torchvision.models.mobilenet_v3_small(weights=None).eval()
     with torch.inference_mode():
@@ -16,8 +16,8 @@ def test_its_networks_run() -> None:
     assert import_torchvision() is torchvision
 
 
-def test_where_the_operators_load_nothing_is_declared() -> None:
-    """Or else they could not be: so in a process of its own, the plain import fails or it is untouched."""
+def test_nothing_is_declared_if_the_operators_load() -> None:
+    """A new process has a kernel for torchvision::nms afterwards only if the plain import works."""
     code = (
         "import torch\n"
         "try:\n    import torchvision\n    plain = True\n"

@@ -1,4 +1,4 @@
-"""model.json: what is written is read, and what is damaged is named."""
+"""model.json: a written record reads back, and damage is named."""
 
 import json
 import shutil
@@ -49,13 +49,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def edit(folder: Path, **values: Any) -> None:
-    """Set keys of model.json, None removes one."""
+    """Set keys of model.json; None removes a key."""
     content = json.loads((folder / RECORD).read_text())
     content.update(values)
     (folder / RECORD).write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
 
 
-def test_what_is_written_is_read(folder: Path) -> None:
+def test_a_written_record_reads_back(folder: Path) -> None:
     record = read_record(folder)
     assert write_record(folder, record) == record == read_record(folder)
     assert (record.temperature, record.ood_threshold) == (1.25, -3.5)
@@ -64,7 +64,7 @@ def test_what_is_written_is_read(folder: Path) -> None:
     assert record.format == FORMAT
 
 
-def test_the_files_a_prediction_reads_have_checksums_and_the_card_none(folder: Path) -> None:
+def test_all_files_but_the_card_have_checksums(folder: Path) -> None:
     checksums = read_record(folder).checksums
     assert set(checksums) == {ONNX, SAFETENSORS, EXAMPLE}
     assert all(len(checksum) == 64 for checksum in checksums.values())
@@ -73,22 +73,23 @@ def test_the_files_a_prediction_reads_have_checksums_and_the_card_none(folder: P
 
 
 @pytest.mark.parametrize("name", [ONNX, SAFETENSORS, EXAMPLE])
-def test_a_changed_byte_is_damage(folder: Path, name: str) -> None:
+def test_a_changed_byte_is_reported_as_damage(folder: Path, name: str) -> None:
     content = bytearray((folder / name).read_bytes())
     content[3] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(ModelError, match=f"{name}: SHA-256 .*the model is damaged, fetch or train it again"):
+    problem = f"{name}: SHA-256 .*the model is damaged, download or train it again"
+    with pytest.raises(ModelError, match=problem):
         read_record(folder)
 
 
 @pytest.mark.parametrize("name", [ONNX, SAFETENSORS, EXAMPLE])
-def test_a_missing_file_is_damage(folder: Path, name: str) -> None:
+def test_a_missing_file_is_reported_as_damage(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ModelError, match=f"{name}: not readable .*the model is damaged"):
         read_record(folder)
 
 
-def test_a_folder_that_holds_no_model_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none"):
         with pytest.raises(ModelError, match=f"{path}: no model here, model.json is missing"):
             read_record(path)
@@ -116,13 +117,13 @@ def test_a_broken_record_is_named(folder: Path, content: bytes, problem: str) ->
     ("key", "value"),
     [("height", "tall"), ("temperature", 0), ("temperature", float("nan")), ("ood_threshold", float("inf"))],
 )
-def test_a_wrong_value_is_named_with_its_key(folder: Path, key: str, value: object) -> None:
+def test_an_invalid_value_is_named_by_its_key(folder: Path, key: str, value: object) -> None:
     edit(folder, **{key: value})
     with pytest.raises(ModelError, match=f"damaged: {key}: "):
         read_record(folder)
 
 
-def test_a_later_format_is_refused_with_what_to_do(folder: Path) -> None:
+def test_a_later_format_is_rejected_with_a_remedy(folder: Path) -> None:
     edit(folder, format=FORMAT + 1)
     with pytest.raises(ModelError, match="format 2, this release reads up to 1; use the release"):
         read_record(folder)
@@ -134,7 +135,7 @@ def test_an_unknown_key_of_a_later_release_is_accepted(folder: Path) -> None:
     assert read_record(folder) == before
 
 
-def test_a_record_without_calibration_and_metrics_reads_with_none(folder: Path) -> None:
+def test_a_record_without_calibration_or_metrics_is_accepted(folder: Path) -> None:
     edit(folder, temperature=None, ood_threshold=None, metrics=None)
     record = read_record(folder)
     assert (record.temperature, record.ood_threshold, record.metrics) == (None, None, None)
@@ -142,17 +143,17 @@ def test_a_record_without_calibration_and_metrics_reads_with_none(folder: Path) 
     assert read_record(folder).temperature is None
 
 
-def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_named_and_nothing_is_left_behind(tmp_path: Path) -> None:
     check_writable(tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "link").symlink_to("nowhere")
     for path in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "link", Path("/proc/a")):
-        with pytest.raises(ConfigError, match=f"^{path}: not a folder that can be written to"):
+        with pytest.raises(ConfigError, match=f"^{path}: cannot write to this folder"):
             check_writable(path)
 
 
-def test_keys_of_an_earlier_release_are_read_under_their_names_of_today() -> None:
+def test_keys_of_an_earlier_release_are_renamed() -> None:
     stored = json.loads((BUNDLED_FOLDER / "model.json").read_bytes())
     assert "choose" in stored["data"]["images"]  # written by release 0.1.0
     record = ModelRecord.model_validate(stored)

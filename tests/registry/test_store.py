@@ -1,4 +1,4 @@
-"""Which model is served, and what the list says."""
+"""The model store: which model is chosen, and how models are listed."""
 
 import shutil
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from fashion_mnist.registry import store
 
 @pytest.fixture
 def empty_store(tmp_path: Path) -> Iterator[Path]:
-    """BentoML's store in an empty folder, for this test."""
+    """Point BentoML's store to an empty folder for one test."""
     folder = tmp_path / "models"
     folder.mkdir()
     before = BentoMLContainer.model_store.get(), BentoMLContainer.model_store_dir.get()
@@ -41,7 +41,7 @@ def test_the_latest_stored_model_is_served(empty_store: Path) -> None:
     assert store.choose("bundled").name == "bundled"
 
 
-def test_a_tag_and_a_folder_can_be_asked_for(empty_store: Path, tmp_path: Path) -> None:
+def test_a_model_can_be_chosen_by_tag_or_folder(empty_store: Path, tmp_path: Path) -> None:
     first = store.save(store.BUNDLED_FOLDER)
     store.save(store.BUNDLED_FOLDER)
     assert store.choose(first).name == first
@@ -50,13 +50,13 @@ def test_a_tag_and_a_folder_can_be_asked_for(empty_store: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("choice", ["fashion_mnist:none", "nothing", "a b!c", ""])
-def test_what_is_not_there_is_refused_and_what_is_there_named(empty_store: Path, choice: str) -> None:
+def test_an_unknown_choice_is_rejected_and_the_known_tags_are_listed(empty_store: Path, choice: str) -> None:
     tag = store.save(store.BUNDLED_FOLDER)
     with pytest.raises(ModelError, match=tag):
         store.choose(choice)
 
 
-def test_labels_and_metadata_tell_the_story(empty_store: Path) -> None:
+def test_labels_and_metadata_describe_the_model(empty_store: Path) -> None:
     info = bentoml.models.get(store.save(store.BUNDLED_FOLDER)).info
     assert info.labels == {"network": "compact", "dataset": "fashion-mnist"}
     assert float(str(info.metadata["accuracy"])) >= 0.925
@@ -74,14 +74,14 @@ def test_the_list_has_the_stored_models_and_the_bundled_one(empty_store: Path) -
     assert models[tag].size_bytes > 5_000_000
 
 
-def test_a_dataset_path_becomes_a_label_that_bentoml_takes() -> None:
+def test_a_dataset_path_becomes_a_valid_label() -> None:
     label = store._label("/home/someone/my pictures/" + "x" * 80)
     assert len(label) <= 63
     assert label.strip("x") == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"- a", b"name: fashion_mnist", b"\xff\xfe", None])
-def test_a_damaged_latest_model_is_refused_and_named(empty_store: Path, content: bytes | None) -> None:
+def test_a_damaged_latest_model_is_rejected_and_named(empty_store: Path, content: bytes | None) -> None:
     good, bad = store.save(store.BUNDLED_FOLDER), store.save(store.BUNDLED_FOLDER)
     folder = Path(bentoml.models.get(bad).path)
     if content is None:
@@ -101,7 +101,7 @@ def test_a_damaged_latest_model_is_refused_and_named(empty_store: Path, content:
     assert store.choose(None).name not in (good, bad, "bundled")
 
 
-def test_a_choice_that_is_no_possible_path_is_refused(empty_store: Path) -> None:
+def test_a_choice_that_cannot_be_a_path_is_rejected(empty_store: Path) -> None:
     for choice in ("a" * 5000, "~nobody-of-this-name/model"):
         with pytest.raises(ModelError, match="neither a model folder nor a tag") as raised:
             store.choose(choice)

@@ -1,6 +1,6 @@
-"""Make the sample of Fashion-MNIST beside this file: the first 200 and 100 images of each class.
+"""Write the Fashion-MNIST sample next to this file: the first 200 and 100 images of each class.
 
-Run with the folder of the four original files: `python tests/samples/make_sample.py FOLDER`.
+FOLDER holds the four original files: `python tests/samples/make_sample.py FOLDER`.
 """
 
 import gzip
@@ -14,7 +14,7 @@ from fashion_mnist.data.readers.idx import read_idx_folder
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
-    """Write uint8 as IDX, packed without name and time so that the file is always the same."""
+    """Write uint8 as IDX.gz, without name and time so that the bytes are always the same."""
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
     path.write_bytes(gzip.compress(header + array.tobytes(), 9, mtime=0))
 

@@ -1,4 +1,4 @@
-"""Bentos, built as a user builds them."""
+"""Build Bentos as a user does."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from support.paths import BIN, ROOT
 
 
 def build(home: Path, *arguments: str) -> Path:
-    """Build a Bento into this BentoML home; returns its folder."""
+    """Build a Bento in this BentoML home; return its folder."""
     done = subprocess.run(
         [BIN / "bentoml", "build", "--output", "tag", *arguments],
         cwd=ROOT,

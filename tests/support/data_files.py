@@ -1,4 +1,4 @@
-"""Data sets, written as users have them."""
+"""Write data sets in the formats that users have."""
 
 import gzip
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Picture files."""
+"""Write picture files."""
 
 import io
 from typing import Any
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def encode(picture: Image.Image, form: str = "PNG", **options: Any) -> bytes:
-    """The bytes of a picture file."""
+    """Return the bytes of a picture file."""
     buffer = io.BytesIO()
     picture.save(buffer, form, **options)
     return buffer.getvalue()

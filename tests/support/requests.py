@@ -1,4 +1,4 @@
-"""Bodies of requests, and what answers have to be."""
+"""Request bodies, and checks of responses."""
 
 import io
 

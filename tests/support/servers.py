@@ -1,4 +1,4 @@
-"""The real service, started as a user starts it."""
+"""Start the real service as a user does."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ from support.paths import BIN, ROOT
 
 @dataclass(frozen=True)
 class Server:
-    """A running service. log: what it printed so far."""
+    """A running service. log: its output up to now."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -30,7 +30,7 @@ class Server:
 
     @property
     def workers(self) -> list[psutil.Process]:
-        """The serving processes that live."""
+        """Return the worker processes that are alive."""
         children = psutil.Process(self.process.pid).children(recursive=True)
         living = [p for p in children if p.status() != psutil.STATUS_ZOMBIE]
         return [p for p in living if any("_bentoml_impl" in part for part in p.cmdline())]
@@ -55,9 +55,9 @@ def run_service(
     verify: ssl.SSLContext | None = None,
     **environment: str,
 ) -> Iterator[Server]:
-    """`bentoml serve TARGET ARGUMENTS` on a free port until it is ready; stopped at the end.
+    """Run `bentoml serve TARGET ARGUMENTS` on a free port and wait until it is ready; stop it at the end.
 
-    verify: where it serves TLS, what trusts it, under the name localhost.
+    verify: for a service with TLS, a context that trusts its certificate for localhost.
     """
     port = free_port()
     home = folder / "bentoml-home"

@@ -1,4 +1,4 @@
-"""Settings of the service: one variable each, and what BentoML is told."""
+"""Settings of the service, one environment variable each, and settings of a training."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def test_a_variable_sets_its_field_only(
         ("BATCH_SIZE", "1.5"),
         ("BATCH_SIZE", "64"),
         ("MAX_BODY_BYTES", "32 MB"),
-        ("MAX_PIXELS", "178956971"),  # where Pillow's own limit is
+        ("MAX_PIXELS", "178956971"),  # one above Pillow's own limit
         ("BODY_TIMEOUT_S", "0"),
         ("ACCESS_LOG", "maybe"),
     ],
@@ -72,18 +72,18 @@ def test_a_bad_variable_is_named_with_its_value(
         read_serve_config()
 
 
-def test_variables_of_others_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unrelated_variables_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     before = read_serve_config()
     for name in ("PORT", "WORKERS", "MODEL", "FASHION_MNIST_DATA", "FASHION_MNIST_UNKNOWN"):
         monkeypatch.setenv(name, "7")
     assert read_serve_config() == before
 
 
-def test_workers_share_the_processors() -> None:
-    processors = available_cpus()
-    assert ServeConfig(workers=1).threads_a_worker == processors
-    assert ServeConfig(workers=2).threads_a_worker == max(1, processors // 2)
-    assert ServeConfig(workers=10 * processors).threads_a_worker == 1
+def test_workers_share_the_cpus() -> None:
+    cpus = available_cpus()
+    assert ServeConfig(workers=1).threads_a_worker == cpus
+    assert ServeConfig(workers=2).threads_a_worker == max(1, cpus // 2)
+    assert ServeConfig(workers=10 * cpus).threads_a_worker == 1
     assert ServeConfig(workers=2, threads=5).threads_a_worker == 5
 
 
@@ -96,19 +96,19 @@ def test_workers_share_the_processors() -> None:
         ("https://a.example, http://localhost:5173,", ["https://a.example", "http://localhost:5173"]),
     ],
 )
-def test_cors_is_on_for_the_given_origins_only(text: str, origins: list[str]) -> None:
+def test_cors_allows_only_the_given_origins(text: str, origins: list[str]) -> None:
     assert ServeConfig(cors_origins=text).origins == origins
 
 
 def test_one_worker_for_each_cpu() -> None:
-    processors = available_cpus()
-    assert ServeConfig().worker_count == min(16, processors)
-    assert ServeConfig().threads_a_worker == max(1, processors // 16)
-    assert ServeConfig(workers=1).threads_a_worker == processors
+    cpus = available_cpus()
+    assert ServeConfig().worker_count == min(16, cpus)
+    assert ServeConfig().threads_a_worker == max(1, cpus // 16)
+    assert ServeConfig(workers=1).threads_a_worker == cpus
     assert ServeConfig(workers=3).worker_count == 3
 
 
-def test_bentoml_is_told_address_and_workers_and_logs_no_requests_itself() -> None:
+def test_bentoml_gets_address_and_workers_and_logs_no_requests_itself() -> None:
     settings = ServeConfig(host="::1", port=81, workers=3, access_log=True).bentoml_settings()
     assert settings["workers"] == 3
     assert (settings["http"]["host"], settings["http"]["port"]) == ("::1", 81)
@@ -120,7 +120,7 @@ def test_the_shape_of_pictures_follows_size_and_color() -> None:
     assert TrainConfig(input_size=32, color=True).shape == (32, 32, 3)
 
 
-def test_a_training_cannot_be_changed_or_misspelled() -> None:
+def test_settings_of_a_training_are_frozen_and_unknown_ones_are_refused() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         TrainConfig().epochs = 3  # type: ignore[misc]
     with pytest.raises(ValidationError, match="Extra inputs"):

@@ -1,4 +1,4 @@
-"""Settings of a training: flags win over the file, the file over the defaults, nothing else counts."""
+"""Settings of a training: flags override the file, the file the defaults; nothing else counts."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_without_flags_the_defaults_hold() -> None:
+def test_without_flags_the_defaults_apply() -> None:
     assert read_train_config([]) == TrainConfig()
 
 
@@ -45,7 +45,7 @@ def test_the_file_sets_fields(file: Path) -> None:
     assert read_train_config(["--config", str(file)]) == expected
 
 
-def test_flags_win_over_the_file(file: Path) -> None:
+def test_flags_override_the_file(file: Path) -> None:
     found = read_train_config(["--epochs", "5", "--config", str(file), "--flip", "--classes", "c,d,e"])
     expected = TrainConfig(epochs=5, learning_rate=0.01, flip=True, classes=("c", "d", "e"))
     assert found == expected
@@ -119,21 +119,21 @@ def test_a_bad_key_is_named_with_its_file_and_value(file: Path, name: str, value
         (b"epochs: \xff\n", "not YAML"),
     ],
 )
-def test_a_file_that_is_no_mapping_is_named(file: Path, content: bytes, problem: str) -> None:
+def test_a_file_that_is_not_a_mapping_is_named(file: Path, content: bytes, problem: str) -> None:
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=f"^{re.escape(str(file))}: {problem}"):
         read_train_config(["--config", str(file)])
 
 
 @pytest.mark.parametrize("key", ["epochs", "learning_rate", "limit", "precision"])
-def test_a_yes_is_no_number(file: Path, key: str) -> None:
+def test_a_boolean_is_refused_where_another_type_is_expected(file: Path, key: str) -> None:
     file.write_text(f"{key}: yes\n")
-    with pytest.raises(ConfigError, match=rf"^{re.escape(str(file))}, {key}: it is yes or no \(True\)"):
+    with pytest.raises(ConfigError, match=rf"^{re.escape(str(file))}, {key}: got a boolean \(True\)"):
         read_train_config(["--config", str(file)])
 
 
 @pytest.mark.parametrize("classes", ["", " ", "shirt,,bag", "shirt", "bag,bag"])
-def test_names_that_no_model_can_have_are_refused(classes: str) -> None:
+def test_invalid_class_names_are_refused(classes: str) -> None:
     with pytest.raises(ConfigError, match=r"^--classes: "):
         read_train_config(["--classes", classes])
 
@@ -144,6 +144,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["EPOCHS", "epochs", "DATA", "SEED", "CONFIG", "FASHION_MNIST_DATA"])
-def test_a_variable_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "7")
     assert read_train_config([]) == TrainConfig()

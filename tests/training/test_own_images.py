@@ -1,4 +1,4 @@
-"""Somebody's own pictures, from a folder of class folders to answers over HTTP."""
+"""A user's own pictures, from a folder of class folders to predictions over HTTP."""
 
 import os
 import re
@@ -32,7 +32,7 @@ def write_folders(root: Path, images: NDArray[np.uint8], names: list[str]) -> No
 
 
 def draw_shapes(count: int, seed: int) -> tuple[NDArray[np.uint8], list[str]]:
-    """`count` pictures of each class, 64 x 64: colour and shape both decide, size and place do not."""
+    """Draw `count` 64 x 64 pictures of each class; colour and shape define it, size and place do not."""
     rng = np.random.default_rng(seed)
     images, names = [], []
     for name, colour in COLOURS.items():
@@ -64,7 +64,7 @@ def accuracy_over_http(http: httpx.Client, images: NDArray[np.uint8], names: lis
 
 
 def check_forms(http: httpx.Client, image: NDArray[np.uint8], classes: list[str]) -> None:
-    """Every form of one picture is answered alike, with the model's own names; other shapes are refused."""
+    """Check that all forms of a picture get the same answer in the model's classes, other shapes a 422."""
     png = post(http, picture(image, "PNG"), "image/png")
     assert list(png["probabilities"]) == classes
     assert png["prediction"] == classes[png["class_id"]]
@@ -137,8 +137,8 @@ def test_coloured_shapes_are_learnt_from_scratch(tmp_path: Path, start_service: 
         check_forms(http, images[0], sorted(set(names)))
 
 
-def test_a_gray_model_goes_on_with_two_classes_in_colour(tmp_path: Path) -> None:
-    """What is new is the head; a colour model does not go back to gray."""
+def test_a_gray_model_can_be_trained_further_on_two_classes_in_colour(tmp_path: Path) -> None:
+    """The head is new; a colour model cannot be trained further on gray images."""
     images, names = draw_shapes(12, seed=2)
     write_folders(tmp_path / "shapes", images, [name.split()[0] for name in names])
     common = {"data": str(tmp_path / "shapes"), "epochs": 1, "batch_size": 8, "limit": 20}
@@ -150,5 +150,5 @@ def test_a_gray_model_goes_on_with_two_classes_in_colour(tmp_path: Path) -> None
     ).record  # fmt: skip
     assert (first.network, first.classes, first.spec.shape) == ("compact", ("blue", "red"), (28, 28, 3))
     assert model_folder.read_record(tmp_path / "model").config["from"] == "bundled"
-    with pytest.raises(ConfigError, match="takes colour, these images are gray; give --color"):
+    with pytest.raises(ConfigError, match="it takes colour, these images are gray; give --color"):
         train(TrainConfig.model_validate({**common, "from": str(tmp_path / "model")}))

@@ -1,4 +1,4 @@
-"""A training from data to stored model: what it leaves behind is complete and tells its story."""
+"""A training from data to stored model: the model is complete and records its origin."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ from fashion_mnist.training.config import TrainConfig
 from fashion_mnist.training.pipeline import Trained, load_dataset, train
 
 
-def test_it_learns(trained: tuple[Trained, Path]) -> None:
+def test_a_training_learns(trained: tuple[Trained, Path]) -> None:
     assert trained[0].metrics.accuracy > 0.4  # three epochs on 1,800 images; chance is 0.1
 
 
@@ -48,7 +48,7 @@ def test_the_stored_model_is_complete(trained: tuple[Trained, Path]) -> None:
     Image.open(model.path_of("report/confusion.png")).verify()
 
 
-def test_the_folder_written_beside_the_store_has_no_report(trained: tuple[Trained, Path]) -> None:
+def test_the_output_folder_has_no_report(trained: tuple[Trained, Path]) -> None:
     names = {p.name for p in trained[1].iterdir()}
     in_int8 = {"network.int8.xml", "network.int8.bin"}
     assert names - in_int8 == {
@@ -61,7 +61,7 @@ def test_the_folder_written_beside_the_store_has_no_report(trained: tuple[Traine
     assert names & in_int8 == (in_int8 if trained[0].record.has_int8 else set())
 
 
-def test_the_report_is_what_the_predictor_answers(trained: tuple[Trained, Path], sample: Dataset) -> None:
+def test_the_report_matches_the_predictor(trained: tuple[Trained, Path], sample: Dataset) -> None:
     assert sample.test is not None
     predicted = Predictor(trained[1]).predict(sample.test.images)
     accuracy = float((predicted.class_ids == sample.test.labels).mean())
@@ -72,7 +72,7 @@ def test_the_report_is_what_the_predictor_answers(trained: tuple[Trained, Path],
     assert json.loads(report.read_text())["accuracy"] == accuracy
 
 
-def test_the_record_tells_where_the_model_comes_from(trained: tuple[Trained, Path]) -> None:
+def test_the_record_states_the_origin_of_the_model(trained: tuple[Trained, Path]) -> None:
     record = trained[0].record
     assert record.temperature is not None
     assert record.ood_threshold is not None
@@ -95,15 +95,13 @@ def test_the_graph_has_the_promised_inputs_and_outputs(trained: tuple[Trained, P
     assert graph.input[0].type.tensor_type.shape.dim[0].dim_param  # any number of images
 
 
-def test_the_graph_carries_nothing_of_the_machine_it_was_made_on(
-    trained: tuple[Trained, Path],
-) -> None:
+def test_the_graph_contains_no_paths_of_the_machine(trained: tuple[Trained, Path]) -> None:
     content = (trained[1] / "network.onnx").read_bytes()
     assert b".py" not in content
     assert b"site-packages" not in content
 
 
-def test_parity_fails_when_the_graph_is_another_networks(
+def test_parity_fails_for_the_graph_of_another_network(
     trained: tuple[Trained, Path], test_images: NDArray[np.uint8]
 ) -> None:
     record = model_folder.read_record(trained[1])
@@ -122,7 +120,7 @@ def test_torch_and_openvino_agree_on_a_fresh_model(
     assert np.abs(reference.probabilities - served.probabilities).max() < 0.01
 
 
-def test_colour_folders_of_any_classes_train_and_answer(tmp_path: Path) -> None:
+def test_colour_folders_of_any_classes_can_be_trained_on(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, channel in (("red", 0), ("green", 1), ("blue", 2)):
         (tmp_path / "pictures" / name).mkdir(parents=True)
@@ -144,11 +142,11 @@ def test_colour_folders_of_any_classes_train_and_answer(tmp_path: Path) -> None:
 
 
 def test_an_unknown_network_is_refused_before_training() -> None:
-    with pytest.raises(FashionMnistError, match="no network is called 'vast'"):
+    with pytest.raises(FashionMnistError, match="unknown network 'vast'"):
         train(TrainConfig(data=str(SAMPLE), network="vast", epochs=1000))
 
 
-def test_test_data_takes_the_place_of_the_sources_own(tmp_path: Path) -> None:
+def test_test_data_replaces_the_test_images_of_the_source(tmp_path: Path) -> None:
     config = TrainConfig(data=str(SAMPLE), test_data=str(SAMPLE))
     dataset = load_dataset(config)
     assert dataset.test is not None

@@ -1,4 +1,4 @@
-"""A training that is stopped loses nothing: killed, interrupted, out of disk."""
+"""A stopped training loses nothing, whether killed, interrupted or out of disk space."""
 
 import functools
 import json
@@ -39,7 +39,7 @@ def fit(
 
 
 def start_training(folder: Path, *flags: str) -> subprocess.Popen[str]:
-    """train.py on a part of the sample, which takes seconds an epoch; state in `folder`."""
+    """Start train.py on a part of the sample, seconds per epoch, with its state in `folder`."""
     return subprocess.Popen(
         [sys.executable, "train.py", "--data", str(SAMPLE), "--limit", "300", "--epochs", "4",
          "--batch-size", "16", "--checkpoint", str(folder / "checkpoint.pt"),
@@ -49,7 +49,7 @@ def start_training(folder: Path, *flags: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # whoever is started in the background ignores it, and so do all that it starts
+        # a background job ignores SIGINT, and its children inherit that
         preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
@@ -86,7 +86,7 @@ def test_killed_in_an_epoch_and_resumed_it_ends_with_the_same_metrics(tmp_path: 
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_the_best_so_far(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_best_epoch_so_far(tmp_path: Path) -> None:
     process = start_training(tmp_path, "--epochs", "500")
     wait_for(process, "epoch 1/500")
     process.send_signal(signal.SIGINT)
@@ -98,7 +98,7 @@ def test_ctrl_c_keeps_the_best_so_far(tmp_path: Path) -> None:
     assert record["training"]["ended"] == "interrupted"
 
 
-def test_stopped_after_any_epoch_the_weights_end_equal(splits: Splits, tmp_path: Path) -> None:
+def test_a_resumed_training_ends_with_equal_weights(splits: Splits, tmp_path: Path) -> None:
     config = TrainConfig(epochs=3, batch_size=64, checkpoint=tmp_path / "a.pt")
     expected, _ = fit(splits, config)
 
@@ -142,13 +142,13 @@ def test_a_checkpoint_of_release_0_1_0_is_resumed(splits: Splits, tmp_path: Path
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_resuming_nothing_starts_from_the_beginning(splits: Splits, tmp_path: Path) -> None:
+def test_resume_without_a_checkpoint_starts_from_the_beginning(splits: Splits, tmp_path: Path) -> None:
     _, history = fit(splits, TrainConfig(epochs=1, checkpoint=tmp_path / "none.pt", resume=True))
     assert len(history.epochs) == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
-def test_a_full_disk_costs_the_checkpoint_and_not_the_training(splits: Splits, tmp_path: Path) -> None:
+def test_a_full_disk_loses_the_checkpoint_and_not_the_training(splits: Splits, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
     config = TrainConfig(epochs=1, checkpoint=checkpoint)
     fit(splits, config)
@@ -174,4 +174,4 @@ def test_patience_ends_a_training_that_no_longer_improves(splits: Splits, tmp_pa
     assert accuracies[history.best - 1] == max(accuracies)
     assert max(accuracies[-2:]) <= max(accuracies[:-2])
     _, again = fit(splits, config.model_copy(update={"resume": True}))
-    assert again.epochs == history.epochs  # what ended early stays ended
+    assert again.epochs == history.epochs  # a training that stopped early is not continued

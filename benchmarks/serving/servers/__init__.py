@@ -1,1 +1,1 @@
-"""The servers that are measured, each in its own folder with the versions that it needs."""
+"""The measured servers, each in a folder with its pinned requirements."""

@@ -1,4 +1,4 @@
-"""The model and its preprocessing, the same code for every server that runs OpenVINO."""
+"""The model and its preprocessing, shared by all servers that run OpenVINO."""
 
 import os
 from pathlib import Path
@@ -20,32 +20,32 @@ WORKERS: Final = int(os.environ.get("BENCH_WORKERS", "1"))
 WAIT_S: Final = int(os.environ.get("BENCH_WAIT_MS", "0")) / 1000
 PORT: Final = int(os.environ.get("BENCH_PORT", "0"))
 PRECISION: Final = os.environ.get("BENCH_PRECISION", "bf16")
-"""Of the network. int8 is part of this project, so the others run what one has without it."""
+"""Precision of the network. int8 is a feature of this project, so by default the others run without it."""
 BATCH: Final = int(os.environ.get("BENCH_BATCH", "64"))
-"""Requests in a batch at most, for every server that batches; ours takes 16."""
+"""Largest batch of every peer that batches; this service takes 16."""
 
 
 def load_predictor() -> Predictor:
-    """The bundled model with the threads of this worker, warm."""
+    """Load the bundled model with the threads of this worker, and warm it up."""
     predictor = Predictor(WEIGHTS, THREADS, PRECISION)
     predictor.warm_up()
     return predictor
 
 
 def read_body(content_type: str, body: bytes, spec: ModelSpec) -> NDArray[np.uint8]:
-    """Images uint8 (1, H, W) of a JSON or a PNG body."""
+    """Decode a JSON or PNG body into images uint8 (1, H, W)."""
     if content_type == "application/json":
         return read_pixels(orjson.loads(body)["pixels"], spec)
     return pixels.read_picture(body, spec)[np.newaxis]
 
 
 def read_pixels(values: list[int], spec: ModelSpec) -> NDArray[np.uint8]:
-    """Images uint8 (1, H, W) of a flat list: by bytes(), which checks 0..255 and is the fastest way."""
+    """Turn a flat list into images uint8 (1, H, W); bytes() is the fastest way and checks 0..255."""
     return np.frombuffer(bytes(values), np.uint8).reshape(1, *spec.shape)
 
 
 def to_answers(predictions: Predictions, classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """One object an image: what such a service answers, without this project's score of strangeness."""
+    """Return one object per image, as a typical service answers; without an out-of-distribution score."""
     rows = predictions.probabilities.round(8).tolist()
     return [
         {

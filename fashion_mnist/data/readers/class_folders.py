@@ -1,4 +1,4 @@
-"""Folders of class folders with picture files."""
+"""Picture files in one folder per class."""
 
 from pathlib import Path
 from typing import Final
@@ -18,16 +18,16 @@ PICTURE_SUFFIXES: Final = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
 def read_class_folders(
     folder: Path, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
-    """Read a folder of folders of pictures; the folders' names are the classes, in sorted order.
+    """Read pictures from one folder per class; the sorted folder names are the classes.
 
     shape: (H, W) or (H, W, 3). Returns images (N, *shape), labels and classes. Hidden files and files
-    that are no pictures by their suffix are passed over. Raises DataError with the file.
+    without a picture suffix are skipped. Raises DataError, which names the file or folder.
     """
     folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(folders) < 2:
         raise DataError(
-            f"{folder}: {len(folders)} class folders, expected at least 2; a source is a folder of "
-            f"IDX files ({idx.TRAIN_IMAGES}, plain or .gz), a CSV, or a folder of class folders"
+            f"{folder}: {len(folders)} class folders, expected at least 2; give a folder of "
+            f"IDX files ({idx.TRAIN_IMAGES}, plain or .gz), a CSV file, or a folder of class folders"
         )
     files: list[tuple[Path, int]] = []
     for label, class_folder in enumerate(folders):
@@ -37,7 +37,7 @@ def read_class_folders(
             if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")
         )
         if not found:
-            raise DataError(f"{class_folder}: no pictures in this class folder")
+            raise DataError(f"{class_folder}: no pictures in this class folder; add some or remove it")
         files += [(path, label) for path in found]
     classes = tuple(p.name for p in folders)
     spec = ModelSpec(classes, shape[0], shape[1], 1 if len(shape) == 2 else 3)

@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST: bytes in, arrays out."""
+"""IDX files, the format of MNIST, as arrays."""
 
 import gzip
 import math
@@ -17,16 +17,16 @@ ImagesAndLabels = tuple[NDArray[np.uint8], NDArray[np.int64]]
 TRAIN_IMAGES: Final = "train-images-idx3-ubyte"
 IDX_UBYTE: Final = 0x08
 READ_BYTES: Final = 1 << 14
-"""A damaged .gz gives nothing of the block in which it breaks, so the block is small."""
+"""Small, since a damaged .gz yields nothing of the chunk that breaks, and the error states the offset."""
 
 
 def is_idx_folder(folder: Path) -> bool:
-    """Whether the training images of an IDX data set are in this folder."""
+    """Return whether this folder holds the training images of an IDX data set."""
     return _idx_file(folder, "train-images", 3) is not None
 
 
 def read_idx_folder(folder: Path) -> tuple[ImagesAndLabels, ImagesAndLabels | None]:
-    """Read MNIST's four files, plain or .gz; returns (train, test), test is None where absent."""
+    """Read MNIST's four files, plain or .gz; return (train, test), test is None if its files are absent."""
     train = _read_idx_pair(folder, "train")
     test = _read_idx_pair(folder, "t10k") if _idx_file(folder, "t10k-images", 3) else None
     return train, test
@@ -50,13 +50,13 @@ def _read_idx_pair(folder: Path, stem: str) -> ImagesAndLabels:
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim != 3 and images.shape[3:] != (3,):
         shape = " x ".join(map(str, images.shape))
-        raise DataError(f"{images_path}: {shape}, expected n x height x width, or that x 3")
+        raise DataError(f"{images_path}: {shape}, expected n x height x width, or n x height x width x 3")
     if labels.ndim != 1:
         raise DataError(f"{labels_path}: {labels.ndim} dimensions, expected 1")
     if len(images) != len(labels):
         raise DataError(
-            f"{images_path} holds {len(images)} images, {labels_path.name} {len(labels)} labels; "
-            "expected as many of one as of the other"
+            f"{images_path} holds {len(images)} images, but {labels_path.name} {len(labels)} labels; "
+            "expected one label per image"
         )
     if len(images) == 0:
         raise DataError(f"{images_path}: no images")
@@ -64,9 +64,9 @@ def _read_idx_pair(folder: Path, stem: str) -> ImagesAndLabels:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read one IDX file of unsigned bytes, plain or .gz, in the shape that its header states.
+    """Read one IDX file of unsigned bytes, plain or .gz, in the shape given by its header.
 
-    Raises DataError with the byte offset. Format: http://yann.lecun.com/exdb/mnist/.
+    Raises DataError, which states the byte offset. Format: http://yann.lecun.com/exdb/mnist/.
     """
     data = _read_bytes(path)
     if len(data) < 4:
@@ -82,17 +82,17 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     if len(data) < start:
         raise DataError(f"{path}, byte {len(data)}: the header ends early, expected {start} bytes")
     shape = struct.unpack(f">{dimensions}I", data[4:start])
-    size = math.prod(shape)  # of Python's integers: a damaged header can be beyond 64 bits
+    size = math.prod(shape)  # in Python integers: a damaged header can overflow 64 bits
     if len(data) - start != size:
         raise DataError(
-            f"{path}, byte {len(data)}: the file ends with {len(data) - start} values, "
-            f"its header says {size} ({' x '.join(map(str, shape))})"
+            f"{path}, byte {len(data)}: the file ends after {len(data) - start} values, "
+            f"but its header says {size} ({' x '.join(map(str, shape))})"
         )
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Read a file, unpacked if it is .gz; a truncated one is named with the offset it reaches."""
+    """Read a file, unpacking .gz; the error for a truncated one states how far it could be unpacked."""
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
     if path.suffix != ".gz":
@@ -104,7 +104,7 @@ def _read_bytes(path: Path) -> bytes:
                 content += chunk
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
-            f"{path}: the gzip data are truncated or damaged after {len(content)} "
-            f"unpacked bytes ({error}); fetch the file again"
+            f"{path}: the gzip data is truncated or damaged after {len(content)} "
+            f"unpacked bytes ({error}); download the file again"
         ) from error
     return bytes(content)

@@ -1,4 +1,4 @@
-"""Labelled images in a CSV: 785 columns, label first, header or not (the form of Kaggle's Fashion-MNIST)."""
+"""Labelled images in a CSV file: 785 columns, label first, optional header, as in Kaggle's Fashion-MNIST."""
 
 import csv
 import gzip
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_CLASSES: Final = 100_000
-"""A larger label is a mistake in the file."""
+"""Labels of this size or larger are taken for a mistake in the file."""
 NUMBER: Final = r"[-+]?[0-9]*\.?[0-9]+([eE][-+]?[0-9]+)?"
 UNREADABLE: Final = (OSError, EOFError, zlib.error, UnicodeDecodeError)
-"""What damaged files raise: the disk, a .gz cut short, its data, text that is none."""
+"""Raised by damaged files: a disk error, a truncated .gz, corrupt .gz data, bytes that are not UTF-8."""
 CSV_COLUMNS: Final = 785
 CSV_ROWS_AT_ONCE: Final = 4096
-"""25 MB as int64: bounds the memory, and is large enough for pandas' full speed."""
+"""25 MB as int64: bounds the memory, yet large enough for pandas to run at full speed."""
 
 
 def read_csv(path: Path) -> ImagesAndLabels:
-    """Read a CSV; plain or .gz.
+    """Read a CSV file, plain or .gz; return images (N, 28, 28) and labels.
 
-    Returns images (N, 28, 28). Memory: the images and 4,096 rows of text. Raises DataError with the
-    line of the file, the header counted.
+    Memory: the images and 4,096 rows of text. Raises DataError, which states the row; the header counts
+    as a row.
     """
     try:
         import pandas as pd
@@ -53,10 +53,10 @@ def read_csv(path: Path) -> ImagesAndLabels:
                 skip_blank_lines=False,
                 index_col=False,
                 encoding="utf-8-sig",
-                low_memory=False,  # else a text far down a chunk is a warning of mixed types
+                low_memory=False,  # otherwise, text far down a chunk gives a warning about mixed types
             ) as reader,
         ):
-            # rows longer than the header lose their end with no more than this warning
+            # pandas cuts off rows longer than the header with only this warning
             warnings.simplefilter("error", pd.errors.ParserWarning)
             for chunk in reader:
                 if len(chunk) == 0:
@@ -75,12 +75,12 @@ def read_csv(path: Path) -> ImagesAndLabels:
     ):
         _explain_csv(path, line)
     if not images:
-        raise DataError(f"{path}: a header and no rows")
+        raise DataError(f"{path}: a header but no rows")
     return np.concatenate(images).reshape(-1, 28, 28), np.concatenate(labels)
 
 
 def _has_header(path: Path) -> bool:
-    """Whether the first row is names: no cell of it is a number."""
+    """Return whether the first row is a header: none of its cells is a number."""
     try:
         with _open_text(path) as file:
             first = next(csv.reader(file), [])
@@ -90,7 +90,7 @@ def _has_header(path: Path) -> bool:
 
 
 def _checked_values(chunk: "pd.DataFrame") -> NDArray[np.int64] | None:
-    """The rows as integers (n, 785), or None if anything is wrong with them."""
+    """Return the rows as integers (n, 785), or None if any of them is invalid."""
     if chunk.shape[1] != CSV_COLUMNS:
         return None
     values = chunk.to_numpy()
@@ -102,7 +102,7 @@ def _checked_values(chunk: "pd.DataFrame") -> NDArray[np.int64] | None:
 
 
 def _explain_csv(path: Path, first_line: int) -> NoReturn:
-    """Find the first wrong row from `first_line` on, and say what is wrong with it."""
+    """Raise DataError for the first invalid row from `first_line` on, saying what is wrong with it."""
     try:
         with _open_text(path) as file:
             for line, row in enumerate(csv.reader(file), start=1):

@@ -1,7 +1,7 @@
-"""Random changes of training images: mirror, shift, erase. uint8 in, uint8 out, a whole batch at once.
+"""Random augmentation: mirror, shift, erase. uint8 in, uint8 out, a whole batch at once.
 
-torchvision's transforms draw one set of parameters for a batch; these draw one for each image, at a
-hundredth of the cost of a loop over images.
+torchvision's transforms draw one set of parameters per batch; these draw one per image, at a hundredth of
+the cost of a loop over images.
 """
 
 import torch
@@ -11,7 +11,7 @@ from fashion_mnist.training.config import TrainConfig
 
 
 def augment(images: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """images: uint8 (N, H, W) or (N, H, W, C); returns new images of the same shape."""
+    """Augment images, uint8 (N, H, W) or (N, H, W, C); return new ones of the same shape."""
     if config.flip:
         images = flip(images, generator)
     if config.shift:
@@ -28,7 +28,7 @@ def flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def shift(images: Tensor, max_px: int, generator: torch.Generator) -> Tensor:
-    """Move each image by up to `max_px` in both directions; what comes in is the mirrored border."""
+    """Shift each image by up to `max_px` in both directions; the gap is filled by reflection."""
     count, height, width = images.shape[:3]
     dy, dx = torch.randint(-max_px, max_px + 1, (2, count, 1), generator=generator)
     rows = _reflect(torch.arange(height) + dy, height)  # (N, H)
@@ -37,7 +37,7 @@ def shift(images: Tensor, max_px: int, generator: torch.Generator) -> Tensor:
 
 
 def erase(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Overwrite a rectangle of noise in a `share` of the images.
+    """Overwrite a random rectangle with noise in a `share` of the images.
 
     Area 2 to 40 % of the image, aspect 0.3 to 3.3 (Zhong et al., Random Erasing, 2017).
     """
@@ -66,7 +66,7 @@ def _per_image(mask: Tensor, images: Tensor) -> Tensor:
 
 
 def _reflect(index: Tensor, size: int) -> Tensor:
-    """Bring indices in by mirroring at the border pixels: -1 -> 1, size -> size - 2, and on."""
+    """Reflect indices at the border pixels into 0..size - 1: -1 -> 1, size -> size - 2, and so on."""
     period = max(1, 2 * (size - 1))
     index = index % period
     return torch.where(index >= size, period - index, index)

@@ -1,4 +1,4 @@
-"""Files of torch that outlive a kill: there only when complete, and read without running what they hold."""
+"""Torch files that survive a kill: they appear only when complete, and reading them runs no code."""
 
 import os
 from pathlib import Path
@@ -8,13 +8,13 @@ from typing import Any, Final
 import torch
 
 UNWRITABLE: Final = (OSError, RuntimeError)
-"""What `write` raises on a full disk: torch reports a short write as RuntimeError."""
+"""Errors of `write` on a full disk; torch reports a short write as RuntimeError."""
 UNREADABLE: Final = (OSError, RuntimeError, EOFError, KeyError, TypeError, UnpicklingError)
-"""What reading a damaged or foreign file raises, and looking into it."""
+"""Errors of reading a damaged or foreign file and of looking up its keys."""
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Replace a file by this content once it is complete on disk. Raises one of UNWRITABLE."""
+    """Replace a file with this content once it is complete on disk. Raises one of UNWRITABLE."""
     partial = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     with partial.open("wb") as file:
@@ -25,6 +25,6 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What was written, on the CPU. Raises one of UNREADABLE."""
+    """Return the content of a file, its tensors on the CPU. Raises one of UNREADABLE."""
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return content

@@ -1,7 +1,7 @@
-"""Where a training runs: processors or a GPU, in one process or in several that share each batch.
+"""Devices of a training: CPUs or a GPU, in one process or in several that share each batch.
 
-Several are started by `torchrun` or `accelerate launch`. Each holds the whole network and learns from its
-part of every batch; their gradients are averaged. By accelerate, which finds out what there is.
+`torchrun` or `accelerate launch` starts several processes. Each holds the whole network and learns from its
+part of every batch; accelerate detects the devices and averages the gradients.
 """
 
 import hashlib
@@ -24,13 +24,14 @@ logger = logging.getLogger(__name__)
 
 
 class Devices:
-    """One process among those of a training. Alone, there is nothing to share.
+    """One process of a training, often the only one.
 
-    precision: `auto` takes bf16 where the device has it. count, index: of processes. device: its own.
+    precision: `auto` takes bf16 where the device has it. count: number of processes. index, device: those
+    of this process.
     """
 
     def __init__(self, precision: str = "auto") -> None:
-        # told of the CPU, it finds the other processes there too; bf16 is ours, for the network alone
+        # cpu=True also finds the other processes on CPUs; bf16 is left to autocast(), for the network only
         self._accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision="no")
         self.device: torch.device = self._accelerator.device
         self.count: int = self._accelerator.num_processes
@@ -38,9 +39,9 @@ class Devices:
         self.bf16 = has_bf16(self.device) if precision == "auto" else precision == "bf16"
 
     def set_threads(self, threads: int | None) -> None:
-        """Of the CPU: as many as asked for; else this process's share of them, where there are several.
+        """Set the number of CPU threads; None gives each of several processes its share of the CPUs.
 
-        torchrun gives each process one.
+        torchrun would give each process only one.
         """
         if threads is None and self.count > 1:
             threads = max(1, available_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", self.count)))
@@ -49,81 +50,82 @@ class Devices:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that reports, keeps checkpoints and saves the model."""
+        """True in the one process that reports, writes checkpoints and saves the model."""
         return self.index == 0
 
     def place(self, network: nn.Module) -> None:
-        """Move a network here, its kernels in the order that convolutions are fastest in."""
+        """Move a network to the device, in channels-last layout, which is the fastest for convolutions."""
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def spread(self, network: nn.Module) -> Callable[[Tensor], Any]:
-        """The forward pass of a placed network, whose gradients are those of all processes.
+        """Return the forward pass of a placed network; its gradients are averaged over all processes.
 
-        Compiled on a GPU, where that pays within an epoch, if there is the C compiler that it takes.
+        On a GPU it is compiled, which pays off within an epoch, if a C compiler is installed.
         """
         spread: nn.Module = self._accelerator.prepare_model(network)
         if self.device.type != "cuda":
             return spread
         if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
-            logger.warning("there is no C compiler: the network is not compiled for the GPU, and slower")
+            logger.warning("no C compiler: the network is not compiled and trains slower; install gcc")
             return spread
         return torch.compile(spread)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The forward pass in bf16, or as it is."""
+        """Return the context for the forward pass: bf16 autocast, or none."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def steps(self, count: int, batch_size: int) -> int:
-        """Batches in an epoch of `count` images. The last may be smaller, but a single image is left out:
-        batch normalisation cannot train on one. Several processes leave out what makes no whole batch.
+        """Return the number of batches in an epoch of `count` images.
 
-        Raises ConfigError where they cannot share the batches.
+        The last batch may be smaller, but a single image is left out: batch normalisation cannot train on
+        one. Several processes leave out an incomplete last batch.
+        Raises ConfigError when the processes cannot share the batches.
         """
         if self.count == 1:
             return count // batch_size + (count % batch_size > 1)
         if batch_size % self.count or batch_size < 2 * self.count or count < batch_size:
             raise ConfigError(
-                f"--batch-size {batch_size}: {self.count} processes share each batch evenly, two images or "
-                f"more each, and there are {count}; give a multiple of {self.count}"
+                f"--batch-size {batch_size}: {self.count} processes share each batch evenly, at least two "
+                f"images each, and there are {count} images; give a multiple of {self.count}"
             )
         return count // batch_size
 
     def share(self, rows: Tensor) -> Tensor:
-        """The part of a batch's rows that is this process's."""
+        """Return this process's part of the rows of a batch."""
         return rows[self.index :: self.count]
 
     def seed(self, seed: int) -> int:
-        """One for this process: the same would change all parts of a batch in the same way."""
+        """Return a seed for this process: a shared one would augment all parts of a batch alike."""
         if self.is_main:
             return seed
-        # hashed, since torch's generators for the CPU look at the lowest 32 bits alone
+        # hashed into 32 bits: torch's CPU generators ignore the higher ones
         return int.from_bytes(hashlib.sha256(f"{seed} {self.index}".encode()).digest()[:4])
 
     def sum(self, values: Tensor) -> Tensor:
-        """Over all processes."""
+        """Return the sum over all processes."""
         total: Tensor = self._accelerator.reduce(values, "sum")
         return total
 
     def agree(self, values: list[float]) -> list[float]:
-        """The main process's values, in all of them: they stop at the same epoch."""
+        """Return the main process's values in every process, so that all stop at the same epoch."""
         values = list(values)
         if self.count > 1:
             broadcast_object_list(values)
         return values
 
     def check_agreement(self, epochs: int) -> None:
-        """See that all processes go on after the same epoch, in the same precision. Raises ConfigError."""
+        """Check that all processes resume at the same epoch and precision. Raises ConfigError."""
         mine = [float(epochs), float(self.bf16)]
         main = self.agree(mine)
         if mine != main:
             raise ConfigError(
-                f"process {self.index} goes on after {epochs} epochs in {'bf16' if self.bf16 else 'fp32'}, "
-                f"the first after {main[0]:g} in {'bf16' if main[1] else 'fp32'}; give them one file for "
-                "--checkpoint, that all can read, and a --precision"
+                f"process {self.index} resumes after {epochs} epochs in {'bf16' if self.bf16 else 'fp32'}, "
+                f"the first after {main[0]:g} in {'bf16' if main[1] else 'fp32'}; give one --checkpoint that "
+                "all processes can read, and a --precision"
             )
 
     def dismiss_helpers(self) -> None:
-        """End all processes but the main one, which alone goes on to export, measure and save."""
+        """End every process but the main one, which exports, evaluates and saves the model."""
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()
         if not self.is_main:
@@ -131,7 +133,7 @@ class Devices:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 faster than float32."""
+    """Return whether the device multiplies bf16 faster than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,4 +1,4 @@
-"""Distillation: a network learns from the answers of others (Hinton et al. 2015)."""
+"""Distillation: a network learns from the outputs of others (Hinton et al. 2015)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from fashion_mnist.registry import model_folder
 from fashion_mnist.spec import ModelSpec
 
 TEMPERATURE: Final = 2.0
-"""Softens the answers, so that what a teacher holds to be similar shows."""
+"""Softens the outputs, so that they show which classes a teacher finds similar."""
 
 
 class Teachers:
-    """Stored models whose mean answer is the target. They see the very images that the learner sees.
+    """Stored models whose mean output is the target; they see the same augmented images as the learner.
 
-    Run by OpenVINO, as served. fingerprint: SHA-256 over the checksums of their files. Raises ModelError,
-    and ConfigError where one has another shape of images or other classes than `spec`.
+    OpenVINO runs them, as in serving. fingerprint: SHA-256 over the checksums of their files.
+    Raises ModelError, and ConfigError when the image shape or classes of one differ from `spec`.
     """
 
     def __init__(self, folders: Sequence[Path], spec: ModelSpec, threads: int | None = None) -> None:
@@ -30,14 +30,14 @@ class Teachers:
         for predictor in self.predictors:
             if predictor.spec != spec:
                 raise ConfigError(
-                    f"--teacher {predictor.folder}: has other classes or another shape of images than the "
-                    f"data ({predictor.spec} against {spec}); give a teacher that was trained on such data"
+                    f"--teacher {predictor.folder}: its classes or image shape differ from the data's "
+                    f"({predictor.spec}, expected {spec}); give a teacher trained on such data"
                 )
         checksums = [sorted(predictor.record.checksums.items()) for predictor in self.predictors]
         self.fingerprint = hashlib.sha256(repr(checksums).encode()).hexdigest()
 
     def describe(self) -> list[dict[str, Any]]:
-        """For the record: where each comes from, how good it is and what it took."""
+        """Return origin, accuracy and training time of each teacher, for the model's record."""
         records = [(predictor.folder.name, predictor.record) for predictor in self.predictors]
         return [
             {
@@ -51,13 +51,13 @@ class Teachers:
         ]
 
     def loss(self, images: Tensor, logits: Tensor) -> Tensor:
-        """Divergence of the learner's answers from the teachers', both softened; mean over the images.
+        """Return the divergence of the learner's softened outputs from the teachers', averaged over images.
 
-        images: uint8 (N, H, W[, C]); logits: float (N, K), the learner's. Multiplied by the square of
-        the temperature, so that its gradient weighs as much as that of the labels.
+        images: uint8 (N, H, W[, C]); logits: float (N, K), the learner's. The square of the temperature
+        scales it, so that its gradient weighs as much as that of the labels.
         """
-        answers = [torch.from_numpy(p.outputs(images.numpy())[0]) for p in self.predictors]
-        target = torch.stack([F.softmax(answer / TEMPERATURE, 1) for answer in answers]).mean(0)
+        outputs = [torch.from_numpy(p.outputs(images.numpy())[0]) for p in self.predictors]
+        target = torch.stack([F.softmax(output / TEMPERATURE, 1) for output in outputs]).mean(0)
         target = target.to(logits.device)
         learnt = F.log_softmax(logits / TEMPERATURE, 1)
         return F.kl_div(learnt, target, reduction="batchmean") * TEMPERATURE**2

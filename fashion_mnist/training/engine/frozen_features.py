@@ -1,6 +1,6 @@
-"""Features of a network whose last layer alone learns: computed once, and kept for all epochs.
+"""Features for training only the last layer: computed once and kept for all epochs.
 
-On disk they are parts of PART_IMAGES images, so that a training that is stopped computes none of them again.
+They are stored in parts of PART_IMAGES images, so that a resumed training computes no part twice.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ logger = logging.getLogger(__name__)
 
 PART_IMAGES: Final = 512
 BATCH: Final = 32
-"""Images at once: more are no faster at 224 x 224, and take gigabytes with VGG16."""
+"""Images per forward pass: more are no faster at 224 x 224, and take gigabytes with VGG16."""
 
 
 class LastLayer(nn.Module):
-    """The head of a network on its own: features (N, D) in, (logits, features) out. Shares the weights."""
+    """The head of a network, sharing its weights: features (N, D) in, (logits, features) out."""
 
     def __init__(self, network: Classifier) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class LastLayer(nn.Module):
 
 @dataclass(frozen=True)
 class Features:
-    """values: bf16 or float32 (N, D). seconds: what they took, those of an earlier run too."""
+    """Features of images. values: bf16 or float32 (N, D). seconds: time spent, in earlier runs too."""
 
     values: Tensor
     seconds: float
@@ -49,8 +49,8 @@ class Features:
 class FeatureExtractor:
     """Computes features in evaluation mode, without augmentation, in bf16 or float32.
 
-    folder: where parts are kept, None for nowhere. Parts of other weights, images or precisions are
-    replaced.
+    folder: where parts are stored; None stores none. Parts computed from other weights or images, or in
+    another precision, are replaced.
     """
 
     def __init__(self, network: Classifier, folder: Path | None, *, bf16: bool) -> None:
@@ -62,7 +62,7 @@ class FeatureExtractor:
     def compute(
         self, images: LabelledImages, name: str, on_part: Callable[[int], None] = lambda _: None
     ) -> Features:
-        """Features of the images, in their order. name: of the files. on_part: told how many are done."""
+        """Return the features of the images, in order. name: file prefix. on_part: receives images done."""
         key = f"{self.key} {images.fingerprint()}"
         parts: list[Tensor] = []
         seconds = 0.0
@@ -92,17 +92,17 @@ class FeatureExtractor:
 
 
 def folder_beside(checkpoint: Path) -> Path:
-    """Where the features of a training are kept: beside its checkpoint."""
+    """Return the folder for the features of a training, beside its checkpoint."""
     return checkpoint.with_name(f"{checkpoint.name}.features")
 
 
 def remove(checkpoint: Path) -> None:
-    """Delete what was kept beside a checkpoint, if anything was."""
+    """Delete the features stored beside a checkpoint, if any."""
     shutil.rmtree(folder_beside(checkpoint), ignore_errors=True)
 
 
 def _fingerprint(network: Classifier) -> str:
-    """SHA-256 over all weights but those of the head, which the features do not depend on."""
+    """Return the SHA-256 of all weights except the head's, which do not affect the features."""
     digest = hashlib.sha256()
     for name, weight in network.state_dict().items():
         if not name.startswith("head."):
@@ -112,7 +112,7 @@ def _fingerprint(network: Classifier) -> str:
 
 
 def _read(path: Path, key: str) -> dict[str, Any] | None:
-    """A part that was kept, or None: there is none, it is damaged or of other weights or images."""
+    """Return a stored part, or None if it is missing, damaged or has another key."""
     try:
         part = checkpoint_file.read(path)
         return part if part["key"] == key else None
@@ -121,8 +121,8 @@ def _read(path: Path, key: str) -> dict[str, Any] | None:
 
 
 def _write(path: Path, part: dict[str, Any]) -> None:
-    """Keep a part. A full disk costs the file, not the training."""
+    """Store a part. A full disk loses the file, not the training."""
     try:
         checkpoint_file.write(path, part)
     except checkpoint_file.UNWRITABLE as error:
-        logger.warning("%s: features are not kept: %s", path, error)
+        logger.warning("%s: the features cannot be stored: %s", path, error)

@@ -1,4 +1,4 @@
-"""What a training tells: its progress while it runs, its history afterwards."""
+"""Reports of a training: progress while it runs, a history afterwards."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training has come: after a step, or after an epoch (then `validation_accuracy` is set).
+    """Progress of a training after a step, or after an epoch (then `validation_accuracy` is set).
 
     Epoch 0 computes the features that the last layer trains on; its steps are images.
     """
@@ -26,8 +26,8 @@ class Progress:
 class EpochRecord:
     """Figures of one epoch: mean cross-entropies and accuracies.
 
-    `train_*` are over the augmented images; with teachers, `train_loss` is the weighted sum that was
-    minimised. `validation_*` are of the averaged weights.
+    `train_*` are measured on the augmented images; with teachers, `train_loss` is the weighted sum that was
+    minimised. `validation_*` are measured with the averaged weights.
     """
 
     epoch: int
@@ -41,7 +41,7 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class History:
-    """What a training did.
+    """The course of a training.
 
     best: number of the epoch whose weights were kept. ended: `finished`, `early` (patience ran out) or
     `interrupted`. seconds: includes the time before a resumption. precision: of the forward pass.

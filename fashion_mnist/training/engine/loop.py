@@ -45,9 +45,9 @@ def fit(
     config: resolved. With `train: head` only the last layer trains, on features computed once and kept
     beside the checkpoint. checkpoint: file written after each epoch; with `resume` the training continues
     from it and ends as if it had never stopped. Ctrl-C after the first epoch ends the training early.
-    teachers: models to distil, with the weight `distillation`. devices: by default what the machine has.
+    teachers: models to distil, with the weight `distillation`. devices: by default the machine's.
     Raises FashionMnistError when the loss is no longer a number, and ConfigError when the checkpoint
-    belongs to another training, or `train: head` meets teachers or several processes.
+    belongs to another training, or `train: head` is combined with teachers or several processes.
     """
     if "auto" in (config.network, config.optimizer):
         raise ValueError("fit() takes a resolved configuration; pass config.resolve()")
@@ -83,10 +83,10 @@ def fit(
 
 @dataclass(frozen=True)
 class _Task:
-    """What trains on what.
+    """A module to train and its data.
 
     learner: the whole network, or its last layer. x: images uint8 (N, H, W[, C]), or features (N, D).
-    validation: pairs of the same kind with their labels. augmented: whether x is augmented.
+    validation: the same kind of input, with labels. augmented: whether x is augmented.
     origin: adds to what a checkpoint must match. seconds: spent on the features.
     """
 
@@ -111,7 +111,7 @@ def _head_task(
     if teachers is not None:
         raise ConfigError("--train head keeps features instead of images; --teacher needs --train all")
     if devices.count > 1:
-        raise ConfigError("--train head runs in one process: it does not share its features; start one")
+        raise ConfigError("--train head runs in one process: its features are not shared; start only one")
     extractor = FeatureExtractor(network, checkpoint and folder_beside(checkpoint), bf16=devices.bf16)
     total = len(splits.train) + len(splits.validation)
     start = time.monotonic()
@@ -141,7 +141,7 @@ def _head_task(
 
 @dataclass
 class _Trainer:
-    """Runs epochs. steps: batches in one."""
+    """Runs the epochs. steps: batches per epoch."""
 
     task: _Task
     labels: Tensor
@@ -184,7 +184,7 @@ class _Trainer:
         config, devices, state = self.config, self.devices, self.state
         epoch = len(state.records) + 1
         seed = config.seed * 100_003 + epoch
-        torch.manual_seed(devices.seed(seed))  # of dropout
+        torch.manual_seed(devices.seed(seed))  # for dropout
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self.labels), generator=generator)
         if not devices.is_main:  # the same order in every process, but different augmentation

@@ -15,8 +15,8 @@ NEWTON_SCHULZ_STEPS: Final = 3
 def build_optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Build the optimizers of `config.optimizer`: SGD, or SGD and Muon.
 
-    Under SGD, weights decay; biases and scales of normalisations do not. All layers but the head train
-    at the learning rate times `config.backbone_rate`.
+    SGD applies weight decay to all but biases and normalisation scales. All layers but the head train at
+    the learning rate times `config.backbone_rate`.
     """
     rate = config.learning_rate
     slow_rate = rate * (config.backbone_rate or 1.0)

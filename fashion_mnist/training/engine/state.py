@@ -23,7 +23,7 @@ class TrainingState:
 
     network: returns (logits, features); its last layer is called `head`. config: resolved. steps: batches
     in an epoch. origin: what a checkpoint must match besides the configuration.
-    best_weights: averaged weights of the epoch with the best validation accuracy, the last one of equals.
+    best_weights: averaged weights of the epoch with the best validation accuracy; a tie goes to the latest.
     """
 
     def __init__(self, network: nn.Module, config: TrainConfig, steps: int, origin: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from fashion_mnist.data.dataset import LabelledImages
 
 MAX_BATCH: Final = 500
-"""Images of 28 x 28 in a batch; of larger images, as many as take the same memory."""
+"""Batch size for images of 28 x 28; larger images get smaller batches, for the same memory."""
 MIN_BATCH: Final = 16
 
 
@@ -21,7 +21,7 @@ class ImageDataset(TorchDataset[tuple[Tensor, int]]):
     """Labelled images as a PyTorch Dataset: item i is (uint8 (H, W[, C]), class index)."""
 
     def __init__(self, data: LabelledImages) -> None:
-        # torch accepts writable arrays only; those read from an IDX file are not
+        # torch warns about read-only arrays, such as those read from an IDX file
         self.images = torch.from_numpy(np.require(data.images, requirements="W"))
         self.labels = data.labels
 

@@ -1,4 +1,4 @@
-"""File formats: real images in every form come back pixel for pixel; damage is named with its place."""
+"""File formats: real images come back pixel for pixel; errors name the damaged place."""
 
 import gzip
 import re
@@ -44,10 +44,10 @@ def test_plain_idx_equals_packed_idx(idx_folder: Path, sample: Dataset) -> None:
         (b"\1" + RAW[1:], "byte 0: 0100, expected 0000"),
         (RAW[:2] + b"\x0d" + RAW[3:], "byte 2: data type 0x0d, expected 0x08"),
         (RAW[:6], "byte 6: the header ends early, expected 8 bytes"),
-        (RAW[:-1], "byte 2007: the file ends with 1999 values, its header says 2000"),
-        (RAW + b"\0", "byte 2009: the file ends with 2001 values, its header says 2000"),
-        (b"\0\0\x08\x04" + b"\0\1\0\0" * 4, "65536 x 65536"),  # more values than int64 counts
-        (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"a", "255"),  # more dimensions than numpy has
+        (RAW[:-1], "byte 2007: the file ends after 1999 values, but its header says 2000"),
+        (RAW + b"\0", "byte 2009: the file ends after 2001 values, but its header says 2000"),
+        (b"\0\0\x08\x04" + b"\0\1\0\0" * 4, "65536 x 65536"),  # more values than int64 can count
+        (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"a", "255"),  # more dimensions than numpy allows
     ],
 )
 def test_a_damaged_idx_file_is_named_with_the_byte(tmp_path: Path, content: bytes, problem: str) -> None:
@@ -58,7 +58,7 @@ def test_a_damaged_idx_file_is_named_with_the_byte(tmp_path: Path, content: byte
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
-def test_a_truncated_gz_file_is_named_with_the_bytes_it_reaches(tmp_path: Path, share: float) -> None:
+def test_the_error_for_a_truncated_gz_file_states_the_unpacked_bytes(tmp_path: Path, share: float) -> None:
     packed = (SAMPLE / "train-images-idx3-ubyte.gz").read_bytes()
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(packed[: int(len(packed) * share)])
@@ -67,12 +67,12 @@ def test_a_truncated_gz_file_is_named_with_the_bytes_it_reaches(tmp_path: Path, 
         idx.read_idx(path)
     named = re.search(r"after (\d+) unpacked bytes", str(caught.value))
     assert named is not None
-    assert reached - 131_072 <= int(named[1]) <= reached  # what the last block held may be lost
+    assert reached - 131_072 <= int(named[1]) <= reached  # the content of the last chunk may be lost
 
 
-def test_labels_that_are_missing_or_not_as_many_are_refused(idx_folder: Path) -> None:
+def test_missing_labels_and_a_wrong_number_of_labels_are_refused(idx_folder: Path) -> None:
     (idx_folder / "t10k-labels-idx1-ubyte").rename(idx_folder / LABELS)
-    with pytest.raises(DataError, match=rf"2000 images, {LABELS} 1000 labels"):
+    with pytest.raises(DataError, match=rf"2000 images, but {LABELS} 1000 labels; expected one label"):
         idx.read_idx_folder(idx_folder)
     (idx_folder / LABELS).write_bytes(RAW)
     with pytest.raises(DataError, match="the labels file of the t10k set is missing"):
@@ -120,7 +120,7 @@ def test_a_bad_row_is_named(tmp_path: Path, header: list[str], bad: str, problem
 MANY = [ROW] * pixel_csv.CSV_ROWS_AT_ONCE
 BAD_FILES = {
     "a row after the first chunk": ([HEADER, *MANY, ROW, ROW[:-1] + "256"], "row 4099: pixel 784 is 256"),
-    "the same without header": ([*MANY, ROW, ROW[:-1] + "256"], "row 4098: pixel 784 is 256"),
+    "the row after the chunk, no header": ([*MANY, ROW, ROW[:-1] + "256"], "row 4098: pixel 784 is 256"),
     "text far down the first chunk": (
         [HEADER, *MANY[:2000], ROW[:-1] + "black"],
         "row 2002: pixel 784 is 'black', expected an integer",
@@ -129,7 +129,7 @@ BAD_FILES = {
     "an extra column in all rows": ([HEADER, ROW + ",7", ROW + ",7"], "row 2: 786 columns"),
     "no first label": ([ROW[1:], ROW], "row 1: label is '', expected an integer"),
     "a first label of text": (["shoe" + ROW[1:], ROW], "row 1: label is 'shoe', expected an integer"),
-    "a header only": ([HEADER], "a header and no rows"),
+    "a header only": ([HEADER], "a header but no rows"),
     "nothing": ([], "the file is empty"),
 }
 
@@ -160,8 +160,8 @@ def test_class_folders_take_pictures_of_any_size(
     images = sample.train.images
     shoes = write_class_folder(tmp_path / "b shoes", [images[0], images[1][:, 4:24]])
     write_class_folder(tmp_path / "a shirts", [images[2].repeat(3, axis=0)], ".jpeg")
-    for path in (shoes / ".hidden.png", shoes / "notes.txt"):  # passed over
-        path.write_bytes(b"no picture")
+    for path in (shoes / ".hidden.png", shoes / "notes.txt"):  # skipped
+        path.write_bytes(b"not a picture")
     (tmp_path / ".cache").mkdir()
     found, labels, classes = class_folders.read_class_folders(tmp_path, shape)
     assert found.shape == (3, *shape)

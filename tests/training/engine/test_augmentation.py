@@ -1,4 +1,4 @@
-"""Random changes of images: each does what its name says, on gray and color, the same for a seed."""
+"""Augmentation: each change does what its name says, on gray and color, and a seed repeats it."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ def images(request: pytest.FixtureRequest, sample: Dataset) -> Tensor:
 
 
 def changed(before: Tensor, after: Tensor) -> Tensor:
-    """Whether each image differs: bool (N,)."""
+    """Return which images differ: bool (N,)."""
     return (before != after).flatten(1).any(1)
 
 
@@ -48,7 +48,7 @@ def test_switched_off_nothing_changes(images: Tensor) -> None:
     [flip, lambda i, g: shift(i, 2, g), lambda i, g: erase(i, 0.5, g), lambda i, g: augment(i, ALL, g)],
     ids=["flip", "shift", "erase", "augment"],
 )
-def test_a_seed_gives_the_same_images_and_another_others(
+def test_a_seed_repeats_its_images_and_another_gives_others(
     images: Tensor, change: Callable[[Tensor, torch.Generator], Tensor]
 ) -> None:
     assert torch.equal(change(images, seeded(1)), change(images, seeded(1)))

@@ -1,4 +1,4 @@
-"""A training shared by processes, started as users start it; a GPU could not be tried."""
+"""A training shared by processes, started as users start it; GPUs are not tested."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ def test_two_processes_train_to_the_same_accuracy_within_noise(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_two_processes_go_on_after_they_were_killed(tmp_path: Path) -> None:
+def test_two_processes_resume_after_being_killed(tmp_path: Path) -> None:
     flags = ("--epochs", "3", "--resume")
     process = subprocess.Popen(
         [*LAUNCH, *command(tmp_path, *flags)], cwd=ROOT, env=environment(tmp_path), stdout=subprocess.DEVNULL
@@ -82,15 +82,15 @@ def test_processes_share_whole_batches_only() -> None:
     assert [shared.steps(count, 10) for count in (10, 19, 20)] == [1, 1, 2]
     assert shared.share(torch.arange(6)).tolist() == [1, 3, 5]
     drawn = [torch.rand(8, generator=torch.Generator().manual_seed(d.seed(5))) for d in (alone, shared)]
-    assert not torch.equal(*drawn)  # torch looks at the lowest 32 bits of a seed
+    assert not torch.equal(*drawn)  # torch uses only the lowest 32 bits of a seed
     for count, batch_size in ((20, 5), (20, 2), (9, 10)):
         with pytest.raises(ConfigError, match="2 processes share each batch"):
             shared.steps(count, batch_size)
 
 
-def test_processes_that_would_go_on_from_different_epochs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_resume_at_different_epochs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     helper = Devices("fp32")
     helper.check_agreement(3)
-    monkeypatch.setattr(helper, "agree", lambda values: [0.0, values[1]])  # what the first process would say
-    with pytest.raises(ConfigError, match="goes on after 3 epochs in fp32, the first after 0"):
+    monkeypatch.setattr(helper, "agree", lambda values: [0.0, values[1]])  # the first process's values
+    with pytest.raises(ConfigError, match="resumes after 3 epochs in fp32, the first after 0"):
         helper.check_agreement(3)

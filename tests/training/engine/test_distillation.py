@@ -1,4 +1,4 @@
-"""Learning from other models: their answers, and their weights."""
+"""Learning from other models: from their outputs, and from their weights."""
 
 import shutil
 from dataclasses import replace
@@ -29,7 +29,7 @@ def teachers(trained: tuple[Trained, Path], spec: ModelSpec, count: int = 1) -> 
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_who_answers_as_the_teachers_do_has_nothing_to_learn(
+def test_the_loss_is_zero_for_a_learner_that_agrees_with_the_teachers(
     trained: tuple[Trained, Path], spec: ModelSpec, test_images: NDArray[np.uint8], count: int
 ) -> None:
     images = test_images[:50]
@@ -40,7 +40,7 @@ def test_who_answers_as_the_teachers_do_has_nothing_to_learn(
 
 
 @pytest.mark.slow
-def test_what_the_teachers_know_is_learnt_though_the_labels_say_nothing(
+def test_the_teachers_are_learnt_from_even_with_random_labels(
     trained: tuple[Trained, Path], spec: ModelSpec, sample: Dataset
 ) -> None:
     splits = split_dataset(sample, seed=0)
@@ -55,7 +55,7 @@ def test_what_the_teachers_know_is_learnt_though_the_labels_say_nothing(
     assert history.epochs[-1].validation_accuracy > 0.4
 
 
-def test_a_checkpoint_is_of_its_teachers(
+def test_a_checkpoint_is_refused_with_other_teachers(
     trained: tuple[Trained, Path], spec: ModelSpec, sample: Dataset, tmp_path: Path
 ) -> None:
     splits = split_dataset(sample, seed=0, limit=100)
@@ -69,7 +69,7 @@ def test_a_checkpoint_is_of_its_teachers(
 
 
 @pytest.mark.slow
-def test_training_goes_on_from_a_stored_model(trained: tuple[Trained, Path], tmp_path: Path) -> None:
+def test_a_training_starts_from_a_stored_model(trained: tuple[Trained, Path], tmp_path: Path) -> None:
     settings = {"data": str(SAMPLE), "from": str(trained[1]), "teacher": (str(trained[1]),)}
     config = TrainConfig(
         **settings, epochs=1, learning_rate=1e-4, average_decay=0, output=tmp_path / "model",
@@ -86,11 +86,9 @@ def test_training_goes_on_from_a_stored_model(trained: tuple[Trained, Path], tmp
     assert f"| teacher | model: accuracy {trained[0].metrics.accuracy:.2%}, " in card
 
 
-def test_models_that_do_not_fit_are_refused_before_training(
-    trained: tuple[Trained, Path], tmp_path: Path
-) -> None:
+def test_unsuitable_models_are_refused_before_training(trained: tuple[Trained, Path], tmp_path: Path) -> None:
     other = tuple("abcdefghij")
-    with pytest.raises(ConfigError, match=r"--teacher .* has other classes or another shape"):
+    with pytest.raises(ConfigError, match=r"--teacher .*: its classes or image shape differ from the data's"):
         train(TrainConfig(data=str(SAMPLE), classes=other, epochs=1000, teacher=(str(trained[1]),)))
     for setting in ("from", "teacher"):
         value = {"from": str(tmp_path), "teacher": (str(tmp_path),)}[setting]
@@ -108,11 +106,11 @@ def test_weights_of_another_network_are_refused(
         return classifiers.Classifier(body, 20, len(spec.classes), mean, std)
 
     monkeypatch.setitem(classifiers.BUILDERS, "wide", build_wide)
-    with pytest.raises(ConfigError, match="is a 'compact' network, this training is of another"):
+    with pytest.raises(ConfigError, match="it is a 'compact' network, this training uses another"):
         train(TrainConfig(data=str(SAMPLE), network="wide", epochs=1000, **{"from": str(trained[1])}))
 
 
-def test_the_card_takes_teachers_of_unknown_origin(
+def test_the_card_accepts_teachers_of_unknown_origin(
     trained: tuple[Trained, Path], spec: ModelSpec, tmp_path: Path
 ) -> None:
     folder = tmp_path / "teacher"

@@ -1,4 +1,4 @@
-"""The last layer alone: features are computed once, kept, and the same as those of the whole network."""
+"""Training the last layer: features are computed once, stored, and equal to the network's own."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,7 @@ def new_network(splits: Splits, name: str = "resnet18") -> Classifier:
     return classifiers.build(name, splits.train.spec, torch.zeros(1), torch.ones(1), 32)
 
 
-def test_features_are_those_of_the_network(splits: Splits) -> None:
+def test_features_equal_those_of_the_network(splits: Splits) -> None:
     few = splits.train[np.arange(70)]
     network = new_network(splits)
     found = FeatureExtractor(network, None, bf16=False).compute(few, "train")
@@ -47,7 +47,7 @@ def test_features_are_those_of_the_network(splits: Splits) -> None:
     assert FeatureExtractor(network, None, bf16=True).compute(few, "train").values.dtype == torch.bfloat16
 
 
-def test_parts_that_are_there_are_not_computed_again(splits: Splits, tmp_path: Path) -> None:
+def test_stored_parts_are_not_computed_again(splits: Splits, tmp_path: Path) -> None:
     network = new_network(splits)
 
     def compute(folder: Path | None, *, bf16: bool = False) -> list[torch.Tensor]:
@@ -65,13 +65,13 @@ def test_parts_that_are_there_are_not_computed_again(splits: Splits, tmp_path: P
     assert torch.equal(compute(folder)[0], expected)
     written = {p.name for p in folder.iterdir() if p.stat().st_mtime_ns != times[p.name]}
     assert written == set(names[1:])
-    assert compute(folder, bf16=True)[0].dtype == torch.bfloat16  # those kept were of another precision
+    assert compute(folder, bf16=True)[0].dtype == torch.bfloat16  # the stored ones have another precision
     with torch.no_grad():
         next(network.body.parameters()).mul_(1.5)
-    assert not torch.equal(compute(folder)[0], expected)  # those kept were of other weights
+    assert not torch.equal(compute(folder)[0], expected)  # the stored ones come from other weights
 
 
-def test_only_the_head_learns_and_the_network_answers_with_it(splits: Splits, tmp_path: Path) -> None:
+def test_only_the_head_learns_and_the_network_predicts_with_it(splits: Splits, tmp_path: Path) -> None:
     network = new_network(splits)
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
     told: list[Progress] = []
@@ -86,13 +86,13 @@ def test_only_the_head_learns_and_the_network_answers_with_it(splits: Splits, tm
     assert validate(network, ImageDataset(splits.validation), bf16=False)[1] == pytest.approx(
         best.validation_accuracy
     )
-    assert history.seconds > sum(epoch.seconds for epoch in history.epochs)  # with the features'
+    assert history.seconds > sum(epoch.seconds for epoch in history.epochs)  # includes the features
     assert folder_beside(checkpoint).is_dir()
     frozen_features.remove(checkpoint)
     assert not folder_beside(checkpoint).exists()
 
 
-def test_stopped_and_resumed_it_ends_with_the_same_weights(splits: Splits, tmp_path: Path) -> None:
+def test_a_resumed_training_ends_with_the_same_weights(splits: Splits, tmp_path: Path) -> None:
     expected = new_network(splits)
     loop.fit(expected, splits, CONFIG)
 
@@ -108,7 +108,7 @@ def test_stopped_and_resumed_it_ends_with_the_same_weights(splits: Splits, tmp_p
     assert torch.equal(network.head.weight, expected.head.weight)
 
 
-def test_dropout_is_repeatable_over_a_resumption(splits: Splits, tmp_path: Path) -> None:
+def test_dropout_is_repeated_after_resuming(splits: Splits, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"network": "mobilenet_v3_small", "train": "all", "epochs": 2})
     few = replace(splits, train=splits.train[np.arange(96)])
     expected = new_network(splits, "mobilenet_v3_small")

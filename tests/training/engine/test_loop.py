@@ -1,4 +1,4 @@
-"""Training on a few real images: repeatable, learning, and honest about failure."""
+"""Training on a few real images: it is repeatable, it learns, and it reports failures."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def shrunk(sample: Dataset, limit: int) -> Splits:
-    """`limit` training images of 7 x 7 pixels; the network halves them down to a single one."""
+    """Return splits with `limit` training images of 7 x 7 pixels, which the network halves down to one."""
 
     def shrink(part: LabelledImages) -> LabelledImages:
         return dataclasses.replace(part, images=np.ascontiguousarray(part.images[:, ::4, ::4]))
@@ -53,7 +53,7 @@ def same(a: Classifier, b: Classifier) -> bool:
     return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_a_seed_gives_the_same_weights_again_and_another_others(tiny: Splits) -> None:
+def test_a_seed_repeats_its_weights_and_another_gives_others(tiny: Splits) -> None:
     first, _ = trained(tiny)
     assert same(first, trained(tiny)[0])
     assert not same(first, trained(tiny, QUICK.model_copy(update={"seed": 1}))[0])
@@ -88,7 +88,7 @@ def test_the_history_records_each_epoch(tiny: Splits) -> None:
     assert history.asdict()["epochs"][1]["epoch"] == 2
 
 
-def test_progress_is_told_within_and_after_each_epoch(tiny: Splits) -> None:
+def test_progress_is_reported_within_and_after_each_epoch(tiny: Splits) -> None:
     told: list[Progress] = []
     fit(new_network(tiny), tiny, QUICK.resolve(), told.append)
     assert [(p.epoch, p.step, p.validation_accuracy is None) for p in told] == [
@@ -100,7 +100,7 @@ def test_progress_is_told_within_and_after_each_epoch(tiny: Splits) -> None:
     assert told[-1].remaining_s == 0
 
 
-def test_a_loss_that_is_no_number_names_the_flag(tiny: Splits) -> None:
+def test_a_loss_that_is_not_a_number_names_the_flag(tiny: Splits) -> None:
     with pytest.raises(FashionMnistError, match=r"epoch \d, step \d; lower --learning-rate \(it is 1e\+30\)"):
         trained(tiny, QUICK.model_copy(update={"learning_rate": 1e30}))
 
@@ -110,7 +110,7 @@ def test_a_last_batch_of_any_size_works(tiny: Splits, count: int) -> None:
     splits = dataclasses.replace(tiny, train=tiny.train[np.arange(count)])
     network, history = trained(splits)
     assert all(torch.isfinite(weight).all() for weight in network.parameters())
-    seen = count - (count % 16 == 1)  # a single image is left out of its epoch
+    seen = count - (count % 16 == 1)  # a single remaining image is left out
     right = history.epochs[-1].train_accuracy * seen
     assert right == pytest.approx(round(right), abs=1e-9)
 
@@ -138,7 +138,7 @@ def test_color_images_are_trained_on(tiny: Splits) -> None:
     assert network.mean.numel() == 3
 
 
-def test_the_network_ends_in_evaluation_mode_and_answers_each_image_alone(tiny: Splits) -> None:
+def test_the_network_ends_in_evaluation_mode_and_scores_each_image_independently(tiny: Splits) -> None:
     network, _ = trained(tiny)
     assert not any(module.training for module in network.modules())
     images = torch.from_numpy(tiny.test.images[:20])
@@ -158,7 +158,7 @@ def test_validation_counts_every_image(tiny: Splits) -> None:
 
 
 def test_an_unknown_network_is_refused_with_the_known_ones(tiny: Splits) -> None:
-    with pytest.raises(ConfigError, match="no network is called 'vast'; there is compact"):
+    with pytest.raises(ConfigError, match="unknown network 'vast'; choose one of compact"):
         build("vast", tiny.train.spec, torch.zeros(1), torch.ones(1))
 
 

@@ -1,4 +1,4 @@
-"""Muon: what its steps look like, and that they lead somewhere."""
+"""Muon: properties of its steps, and that they reduce a loss."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from fashion_mnist.training.engine.optimizers import Muon, orthogonalise, suits_
 
 
 @pytest.mark.parametrize("shape", [(32, 288), (288, 32), (64, 64)])
-def test_singular_values_come_near_one(shape: tuple[int, int]) -> None:
+def test_singular_values_are_near_one(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     before = torch.linalg.svdvals(matrix)
     after = torch.linalg.svdvals(orthogonalise(matrix))
@@ -28,14 +28,14 @@ def test_a_step_turns_a_kernel_by_the_rate_and_controls_its_norm() -> None:
     assert torch.sum(change * kernel.grad.reshape(8, -1)) < 0  # downhill
 
 
-def test_it_takes_kernels_with_more_than_one_input() -> None:
+def test_muon_takes_kernels_with_more_than_one_input() -> None:
     assert suits_muon(torch.zeros(8, 4, 3, 3))
     assert not suits_muon(torch.zeros(8, 1, 3, 3))
     assert not suits_muon(torch.zeros(8, 4))
     assert not suits_muon(torch.zeros(8))
 
 
-def test_it_fits_a_small_network() -> None:
+def test_muon_fits_a_small_network() -> None:
     torch.manual_seed(0)
     x = torch.randn(64, 4, 6, 6)
     y = torch.randint(0, 2, (64,))

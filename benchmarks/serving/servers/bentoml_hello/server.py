@@ -1,11 +1,11 @@
-"""The smallest Bento there is: how long BentoML itself takes to start."""
+"""A minimal Bento: measures how long BentoML itself takes to start."""
 
 import bentoml
 
 
 @bentoml.service
 class Hello:
-    """Greets."""
+    """Greet by name, and do nothing else."""
 
     @bentoml.api
     def hello(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""A BentoML service as its documentation writes one: typed APIs, `batchable=True`, no more."""
+"""A BentoML service as in its documentation: typed APIs, `batchable=True`, nothing else."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ Pixels = Annotated[NDArray[np.uint8], DType("uint8"), Shape((-1, 784))]
 
 @bentoml.service(name="fashion_mnist_stock", workers=WORKERS)
 class FashionMnist:
-    """Pixels (n, 784) or pictures to probabilities (n, K)."""
+    """Classify pixels (n, 784) or pictures; return probabilities (n, K)."""
 
     def __init__(self) -> None:
         self.predictor = load_predictor()
@@ -28,6 +28,6 @@ class FashionMnist:
 
     @bentoml.api(batchable=True, max_batch_size=BATCH)
     def predict_png(self, images: list[Image]) -> NDArray[np.float64]:
-        """Classify pictures, which BentoML has opened."""
+        """Classify pictures, already opened by BentoML."""
         decoded = np.stack([np.asarray(image.convert("L")) for image in images])
         return self.predictor.predict(decoded).probabilities

@@ -1,4 +1,4 @@
-"""Parse the body and write it again: what Python's HTTP stack can do at most."""
+"""Parse the body and serialize it again: the upper limit of Python's HTTP stack."""
 
 import orjson
 from starlette.applications import Starlette
@@ -8,12 +8,12 @@ from starlette.routing import Route
 
 
 async def echo(request: Request) -> Response:
-    """The same JSON."""
+    """Return the JSON that came."""
     return Response(orjson.dumps(orjson.loads(await request.body())), media_type="application/json")
 
 
 async def healthz(request: Request) -> Response:
-    """Ready as soon as it answers."""
+    """Report readiness."""
     return Response()
 
 

@@ -1,4 +1,4 @@
-"""FastAPI and PyTorch as most services are written: typed body, eager network, one image at a time."""
+"""FastAPI and PyTorch as in most services: typed body, eager network, one image at a time."""
 
 from typing import Annotated
 
@@ -17,13 +17,13 @@ Pixel = Annotated[int, Field(ge=0, le=255)]
 
 
 class Picture(BaseModel):
-    """What a client sends."""
+    """Request body."""
 
     pixels: list[Pixel] = Field(min_length=784, max_length=784)
 
 
 class Answer(BaseModel):
-    """What it gets."""
+    """Response body."""
 
     prediction: str
     class_id: int
@@ -31,13 +31,13 @@ class Answer(BaseModel):
     probabilities: dict[str, float]
 
 
-torch.set_num_threads(THREADS)  # and OMP_NUM_THREADS, for the threads in which FastAPI runs `def`
+torch.set_num_threads(THREADS)  # FastAPI's own threads need OMP_NUM_THREADS as well
 app = FastAPI()
 record = model_folder.read_record(WEIGHTS)
 network = load_network(record, WEIGHTS)
 
 
-# `def`, so that FastAPI runs it in its threads: the documentation's advice for what computes
+# `def` runs in FastAPI's threads, as its documentation advises for computation
 @app.post("/predict")
 def predict(picture: Picture) -> Answer:
     """Classify 784 pixels."""
@@ -52,7 +52,7 @@ def predict_png(body: Annotated[bytes, Body(media_type="image/png")]) -> Answer:
 
 @app.get("/healthz")
 def healthz() -> dict[str, str]:
-    """Ready as soon as it answers: the network is loaded on import."""
+    """Report readiness: the network is loaded on import."""
     return {"torch": torch.__version__}
 
 

@@ -1,4 +1,4 @@
-"""FastAPI as fast as it goes by hand: raw bodies, orjson, no threads, one call of the network a request."""
+"""FastAPI tuned by hand: raw bodies, orjson, no threads, one call of the network per request."""
 
 import io
 
@@ -13,11 +13,11 @@ predictor = load_predictor()
 spec = predictor.spec
 
 
-# `async`, and the network in the event loop: at one inference thread a worker, handing each request to
-# a thread and back costs more than it gives
+# `async`, with the network in the event loop: at one inference thread per worker, handing each request to
+# a thread and back costs more than it gains
 @app.post("/predict")
 async def predict(request: Request) -> Response:
-    """Classify one image (JSON pixels, PNG), or all of a .npy file."""
+    """Classify one image (JSON pixels, PNG), or all images of a .npy file."""
     content_type = request.headers["content-type"]
     body = await request.body()
     if content_type == "application/x-npy":
@@ -30,5 +30,5 @@ async def predict(request: Request) -> Response:
 
 @app.get("/healthz")
 async def healthz() -> Response:
-    """Ready as soon as it answers: the network is loaded on import."""
+    """Report readiness: the network is loaded on import."""
     return Response()

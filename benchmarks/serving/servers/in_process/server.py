@@ -1,4 +1,4 @@
-"""No server: the Predictor in a loop, printed as JSON. `python -m … SECONDS`."""
+"""Not a server: call the Predictor in a loop and print the loads as JSON. `python -m … SECONDS`."""
 
 import json
 import resource
@@ -12,7 +12,7 @@ from fashion_mnist.inference.predictor import Predictor
 
 
 def measure(predictor: Predictor, count: int, seconds: float) -> dict[str, float]:
-    """Call it with so many random images until the time is over; latencies are of a call."""
+    """Call the predictor with `count` random images for `seconds`; latencies are per call."""
     images = np.random.default_rng(0).integers(0, 256, (count, *predictor.spec.shape), np.uint8)
     latencies_ms: list[float] = []
     cpu_s = cpu_time_s()
@@ -36,7 +36,7 @@ def measure(predictor: Predictor, count: int, seconds: float) -> dict[str, float
 
 
 def cpu_time_s() -> float:
-    """User and system time of this process."""
+    """Return the user and system time of this process."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 

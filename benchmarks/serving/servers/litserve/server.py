@@ -1,4 +1,4 @@
-"""LitServe with its batching: decode, batch, predict, unbatch, encode are its own steps."""
+"""LitServe with its batching, in its steps: decode, batch, predict, unbatch, encode."""
 
 import base64
 from typing import Any
@@ -20,7 +20,7 @@ from fashion_mnist.imaging import pixels
 
 
 class FashionMnist(litserve.LitAPI):
-    """JSON in and out; a picture comes as base64, since LitServe reads bodies as JSON or forms."""
+    """Takes and returns JSON. A picture comes as base64, since LitServe reads bodies as JSON or forms."""
 
     def setup(self, device: str) -> None:
         self.predictor = load_predictor()
@@ -46,6 +46,6 @@ class FashionMnist(litserve.LitAPI):
 
 if __name__ == "__main__":
     api = FashionMnist(max_batch_size=BATCH, batch_timeout=WAIT_S)
-    # fast_queue: "for high-throughput", says its docstring
+    # fast_queue: "for high-throughput", according to its docstring
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=WORKERS, fast_queue=True)
     server.run(host="127.0.0.1", port=PORT, generate_client_file=False, log_level="warning")

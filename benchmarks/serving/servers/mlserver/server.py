@@ -1,4 +1,4 @@
-"""MLServer with its adaptive batching; its protocol is the Open Inference Protocol."""
+"""MLServer with its adaptive batching; it speaks the Open Inference Protocol."""
 
 import numpy as np
 from mlserver import MLModel
@@ -10,7 +10,7 @@ from fashion_mnist.imaging import pixels
 
 
 class FashionMnist(MLModel):
-    """UINT8 pixels (n, 784), or base64 pictures (n,), to probabilities (n, K)."""
+    """Classifies UINT8 pixels (n, 784) or base64 pictures (n,); returns probabilities (n, K)."""
 
     async def load(self) -> bool:
         self.predictor = load_predictor()

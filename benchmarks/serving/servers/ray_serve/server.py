@@ -1,4 +1,4 @@
-"""Ray Serve with its batching, on a Ray of its own on this machine."""
+"""Ray Serve with its batching, on a local Ray started for it."""
 
 from typing import Any
 
@@ -21,11 +21,11 @@ from benchmarks.serving.servers.shared import (
     to_answers,
 )
 
-LOGGING = {"enable_access_log": False}  # as for the other peers
+LOGGING = {"enable_access_log": False}  # off, as for the other peers
 
 
 class FashionMnist:
-    """POST an image in JSON or PNG to /predict."""
+    """Classifies an image in JSON or PNG, sent by POST to /predict."""
 
     def __init__(self) -> None:
         self.predictor = load_predictor()
@@ -33,11 +33,11 @@ class FashionMnist:
 
     @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=WAIT_S)
     async def classify(self, images: list[NDArray[np.uint8]]) -> list[dict[str, Any]]:
-        """Answers of images uint8 (1, H, W), in order."""
+        """Return the answers for images uint8 (1, H, W), in order."""
         return to_answers(self.predictor.predict(np.concatenate(images)), self.spec.classes)
 
     async def __call__(self, request: Request) -> Response:
-        if request.method == "GET":  # readiness, by the replica itself
+        if request.method == "GET":  # readiness, answered by the replica itself
             return Response()
         body = await request.body()
         answer = await self.classify(read_body(request.headers["content-type"], body, self.spec))
@@ -49,7 +49,7 @@ if __name__ == "__main__":
     serve.start(http_options={"host": "127.0.0.1", "port": PORT}, logging_config=LOGGING)
     deployment: Any = serve.deployment(
         num_replicas=WORKERS,
-        max_ongoing_requests=256,  # its default of 5 in a replica would never let a batch fill
+        max_ongoing_requests=256,  # with the default of 5 per replica, a batch would never fill
         ray_actor_options={"num_cpus": THREADS},
         logging_config=LOGGING,
     )(FashionMnist)

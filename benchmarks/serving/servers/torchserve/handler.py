@@ -1,4 +1,4 @@
-"""TorchServe's side of the model: a custom handler, which gets whole batches."""
+"""TorchServe's custom handler, called with whole batches."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ _predictor: list[Predictor] = []
 
 
 def handle(data: list[dict[str, Any]] | None, context: Any) -> list[bytes] | None:
-    """Answers of a batch of requests, in order; TorchServe calls it first with None, to load the model.
+    """Return the answers of a batch of requests, in order; the first call has None, to load the model.
 
-    It parses JSON bodies itself; a picture's bytes come as they are.
+    TorchServe parses JSON bodies itself; the bytes of a picture arrive unchanged.
     """
     if not _predictor:
         _predictor.append(load_predictor())

@@ -1,4 +1,4 @@
-"""Write TorchServe's configuration, then become TorchServe."""
+"""Write TorchServe's configuration, then replace this process by TorchServe."""
 
 import json
 import os
@@ -12,7 +12,7 @@ GRPC = ("grpc_inference_port", "grpc_management_port")
 
 
 def write_configuration(folder: Path, archive: Path) -> Path:
-    """config.properties for one model, on the ports in $BENCH_PORTS."""
+    """Write config.properties for one model, on the ports in $BENCH_PORTS."""
     ports = os.environ["BENCH_PORTS"].split()
     model = {
         "defaultVersion": True,
@@ -30,7 +30,7 @@ def write_configuration(folder: Path, archive: Path) -> Path:
         f"model_store={archive.parent}",
         "load_models=fashion-mnist.mar",
         f"models={json.dumps({'fashion-mnist': {'1.0': model}})}",
-        "job_queue_size=1000",  # its 100 refuse what 128 connections send at once
+        "job_queue_size=1000",  # the default of 100 refuses some of what 128 connections send at once
         "async_logging=true",
         "disable_system_metrics=true",
         "install_py_dep_per_model=false",
@@ -43,6 +43,6 @@ def write_configuration(folder: Path, archive: Path) -> Path:
 if __name__ == "__main__":
     state = Path(tempfile.mkdtemp(dir=os.environ["BENCH_FOLDER"]))
     settings = write_configuration(state, Path(os.environ["BENCH_ARCHIVE"]))
-    os.chdir(state)  # it writes its logs where it is
+    os.chdir(state)  # it writes its logs to the current folder
     options = ["--foreground", "--no-config-snapshots", "--disable-token-auth", "--ts-config", str(settings)]
-    os.execvp("torchserve", ["torchserve", "--start", *options])  # noqa: S606, S607 - of this environment
+    os.execvp("torchserve", ["torchserve", "--start", *options])  # noqa: S606, S607 - from this environment
