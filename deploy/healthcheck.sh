@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Docker runs this every few seconds to see whether the service is ready. Plain bash, because starting Python would
-# take a hundred times as long and the image has no curl.
+# Docker runs this every few seconds to check that the service is ready. It is plain bash because starting
+# Python would take a hundred times as long, and the image has no curl.
 set -eu
 port=${PORT:-${BENTOML_PORT:-${FASHION_MNIST_PORT:-3000}}}
 exec 3<>"/dev/tcp/127.0.0.1/$port"

@@ -1,14 +1,14 @@
 """Every private name of BentoML that this project uses, in one place.
 
-Read from bentoml 1.4.39; tests/serving/test_bentoml_internals.py pins their form. Import them from here:
-`from fashion_mnist.bentoml_internals import Service`. Each is loaded when it is first asked for, since the
-process that starts the workers needs two of them and `ServiceAppFactory` alone takes half a second.
+Read in the source of bentoml 1.4.39; tests/serving/test_bentoml_internals.py checks that they are unchanged.
+Import them from here: `from fashion_mnist.bentoml_internals import Service`. Each loads on first use: the
+process that starts the workers needs only two, and importing `ServiceAppFactory` takes half a second.
 
 Service, IORootModel             the service class and the base of its input and output specs
-ServiceAppFactory                builds a worker's ASGI application, ContextMiddleware in it
+ServiceAppFactory                builds a worker's ASGI application; ContextMiddleware is part of it
 RunnerTrafficMetricsMiddleware   names and labels of BentoML's request metrics
-BentoMLContainer                 the model store's folder, the metrics client, the trace exporter
-server_context                   worker index, name and version of the Bento
+BentoMLContainer                 the model store's folder, the metrics client and the trace exporter
+server_context                   the worker's index, the Bento's name and version
 """
 
 import importlib
@@ -47,10 +47,10 @@ def __getattr__(name: str) -> Any:
 
 
 def replace_dead_workers_in_images() -> None:
-    """Have BentoML replace a worker that dies in its images too; it does so everywhere else.
+    """Make BentoML replace dead workers inside its images, as it does everywhere else.
 
-    Whether it does is decided by `bentoml.serving.running_inside_container`, in the process that starts the
-    workers; nothing else asks this function. Workers need not import that module.
+    BentoML decides with `bentoml.serving.running_inside_container`, in the process that starts the workers;
+    nothing else calls that function. Workers need not import that module.
     """
     if importlib.import_module("bentoml._internal.context").server_context.worker_index is None:
         serving = importlib.import_module("bentoml.serving")

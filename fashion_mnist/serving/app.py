@@ -1,12 +1,12 @@
 """The ASGI application of a worker: BentoML's, with its queue, decoding, errors and documentation replaced.
 
-What stays BentoML's: serving, metrics, health endpoints. What is replaced, and why:
+BentoML still provides serving, metrics and health endpoints. Replaced, and why:
 
 - its queue: see models/batching.py;
-- decoding and encoding: BentoML builds a schema for each response, and knows one form of body an endpoint;
-- errors: BentoML answers some with a list, logs a traceback for all, and has its own words for 401;
-- middlewares for metrics, CORS and the access log: the gate does their work on both ways of serving;
-- `/docs.json`: it describes one content type.
+- decoding and encoding: BentoML builds a schema for each response, and accepts one kind of body per endpoint;
+- errors: BentoML returns some as a list, logs a traceback for each, and has its own wording for 401;
+- middlewares for metrics, CORS and the access log: the gate does their work, with and without ASGI;
+- `/docs.json`: BentoML's describes a single content type.
 """
 
 import functools
@@ -52,12 +52,12 @@ logger = logging.getLogger("bentoml.service")
 
 PREDICT: Final = "predict"
 SWITCH_INTERVAL_S: Final = 0.0005
-"""How long the thread that runs a batch may wait for the interpreter while the event loop is busy. Python's
-default of 5 ms is longer than a batch takes."""
+"""Time after which a busy event loop yields the GIL to the thread that runs a batch. Python's default of 5 ms
+is longer than a batch takes."""
 
 
 class ServiceInstance(Protocol):
-    """What the service class in service.py offers to the HTTP side."""
+    """The attributes of the service class in service.py that the HTTP side uses."""
 
     config: ServeConfig
     served: ServedModel
@@ -73,7 +73,7 @@ def build(service: Service[Any], is_main: bool) -> ASGIApp:
 
 
 class AppFactory(ServiceAppFactory):
-    """Builds the application: /predict, /model, and what BentoML adds."""
+    """Builds the application: /predict, /model and BentoML's own routes."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -91,7 +91,7 @@ class AppFactory(ServiceAppFactory):
 
     def __call__(self) -> Starlette:
         app: Starlette = super().__call__()
-        app.router.redirect_slashes = False  # /predict/ is not found, instead of an empty redirect
+        app.router.redirect_slashes = False  # /predict/ answers 404, not an empty redirect
         app.add_exception_handler(HTTPException, _http_exception)
         app.add_exception_handler(Exception, _internal_error)
         return app
@@ -105,13 +105,13 @@ class AppFactory(ServiceAppFactory):
     def routes(self) -> list[BaseRoute]:
         others = [route for route in super().routes if getattr(route, "name", None) != PREDICT]
         return [
-            Route(predict.PATH, self.endpoint, methods=["POST"], name=PREDICT),  # first: most asked for
+            Route(predict.PATH, self.endpoint, methods=["POST"], name=PREDICT),  # first: the most requested
             *others,
             Route(model_info.PATH, self.model_view, methods=["GET"], name="model"),
         ]
 
     def _request_metrics(self) -> RequestMetrics | None:
-        """Return metrics under the names of BentoML's middleware, if it has one."""
+        """Return metrics under the names of BentoML's middleware; None if its metrics are off."""
         stock = next((m for m in super().middlewares if m.cls is RunnerTrafficMetricsMiddleware), None)
         if stock is None:
             return None
@@ -120,7 +120,7 @@ class AppFactory(ServiceAppFactory):
 
     @property
     def middlewares(self) -> list[Middleware]:
-        """BentoML's, without those whose work the gate does, spans that nobody collects, and contexts."""
+        """BentoML's middlewares, without metrics, contexts, and spans that nobody collects."""
         unused: list[Any] = [RunnerTrafficMetricsMiddleware, ContextMiddleware]
         if BentoMLContainer.tracing.exporter_type.get() is None:
             unused.append(OpenTelemetryMiddleware)
@@ -131,13 +131,13 @@ class AppFactory(ServiceAppFactory):
         """The fast path, unless a middleware needs to see every request."""
         names = [str(middleware.cls.__name__) for middleware in self.middlewares]  # type: ignore[attr-defined]
         if names:
-            logger.info("all requests pass through ASGI, because of %s", ", ".join(names))
+            logger.info("all requests pass through ASGI because of %s", ", ".join(names))
             return None
         logger.info("small requests take the fast path")
         return FastPath(predict.PATH, QUICK_BYTES, self.gate, self.endpoint.try_answer)
 
     async def create_instance(self, app: Starlette) -> None:
-        """Load the model; BentoML reports ready only after it has answered."""
+        """Load the model and classify an example; BentoML reports ready only afterwards."""
         if self.installation is not None:
             self.installation.check()
         silence_decoders()
@@ -164,21 +164,23 @@ class AppFactory(ServiceAppFactory):
 
 
 def silence_decoders() -> None:
-    """Keep libraries from warning, for each bad request, of what its client is told anyway."""
+    """Silence library warnings about bad requests: the response already tells the client."""
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    # numpy, and the compiler with which it evaluates the header of a .npy file
+    # numpy, and the compiler that evaluates the header of a .npy file for it
     warnings.filterwarnings("ignore", message="Reading `.npy`")
     warnings.filterwarnings("ignore", module="<unknown>")
 
 
 async def _http_exception(request: Request, error: Exception) -> StarletteResponse:
-    """Give Starlette's own errors (404, 405, a failed probe) the form of ours."""
+    """Answer Starlette's own errors (404, 405, a failed probe) in the JSON form of all errors."""
     assert isinstance(error, HTTPException)
     path = request.scope["path"]  # as routed: request.url also depends on the Host header
     known = {
-        404: InputError("not_found", f"there is no {path}; see / for what there is"),
-        405: InputError("method_not_allowed", f"{path} does not take {request.method}"),
+        404: InputError("not_found", f"there is no {path}; see / for the routes"),
+        405: InputError(
+            "method_not_allowed", f"{path} does not accept {request.method}; see / for the routes"
+        ),
         503: InputError("not_ready", "the service is not ready; try again in a moment"),
     }
     headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]

@@ -1,7 +1,7 @@
-"""The Bento service's own class, and what BentoML's client is told about /predict.
+"""The service class, and the schemas of /predict for BentoML's client.
 
-It stands apart from app.py because `bentoml serve` imports service.py once more than it has workers, in the
-process that starts them; only the workers need the HTTP side, which takes half a second to import.
+Kept apart from app.py because `bentoml serve` also imports service.py in the process that starts the workers;
+only the workers need the HTTP side, which takes half a second to import.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -38,10 +38,10 @@ class PredictOutput(IORootModel[Any]):
 
 
 class HttpService(Service[Any]):
-    """A BentoML service whose HTTP side is app.AppFactory."""
+    """A BentoML service whose application is built by app.AppFactory."""
 
     def to_asgi(self, is_main: bool = True) -> "ASGIApp":
-        """Build the application of the worker in which this runs."""
+        """Build the application of the current worker."""
         from fashion_mnist.serving import app
 
         self.inject_config()

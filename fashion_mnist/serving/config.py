@@ -1,4 +1,4 @@
-"""Settings of the service: environment variables."""
+"""Settings of the service, read from environment variables."""
 
 import socket
 from typing import Any, Final, Literal
@@ -14,54 +14,50 @@ MAX_DEFAULT_WORKERS: Final = 16
 
 
 class ServeConfig(BaseSettings):
-    """The service. Each field is a variable: `batch_size` is FASHION_MNIST_BATCH_SIZE."""
+    """Settings of the service. The field `batch_size` is the variable FASHION_MNIST_BATCH_SIZE."""
 
     model_config = SettingsConfigDict(env_prefix="FASHION_MNIST_", frozen=True, extra="ignore")
 
     model: str | None = Field(
-        None, description="tag, folder or `bundled` (default: latest in the store, else bundled)"
+        None, description="a tag, a folder or `bundled` (default: latest in the store, else `bundled`)"
     )
-    host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - as BentoML
+    host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - BentoML's default
     port: int = Field(3000, ge=1, le=65535, description="port to listen on")
     workers: int | None = Field(
         None,
         ge=1,
         le=1024,
-        description="processes, each with its own copy of the model (default: one a processor; the image "
-        "sets 1)",
+        description="worker processes, each with its own copy of the model (default: one per CPU, at most "
+        f"{MAX_DEFAULT_WORKERS}; the image sets 1)",
     )
     threads: int | None = Field(
-        None, ge=1, le=1024, description="inference threads a worker (default: its share of the processors)"
+        None, ge=1, le=1024, description="inference threads per worker (default: its share of the CPUs)"
     )
     precision: Literal["auto", "int8", "bf16", "fp32"] = Field(
-        "auto", description="of inference: auto takes the fastest that model and processor have"
+        "auto", description="inference precision; `auto` picks the fastest that model and CPU support"
     )
     batch_size: int = Field(
         16,
         ge=2,
         le=16,
-        description="requests that one batch may join: 2, 4, 8 or 16; others are rounded down",
+        description="most requests in one batch: 2, 4, 8 or 16; other values are rounded down",
     )
     max_latency_ms: int = Field(
-        10_000, ge=1, description="a request that has waited longer in the queue is answered 503"
+        10_000, ge=1, description="a request that waits longer in the queue is answered 503"
     )
-    max_in_flight: int = Field(
-        1024, ge=1, description="requests a worker holds at once; more are answered 503"
-    )
-    max_body_bytes: int = Field(33_554_432, ge=1, description="largest body")
+    max_in_flight: int = Field(1024, ge=1, description="requests in flight per worker; more are answered 503")
+    max_body_bytes: int = Field(33_554_432, ge=1, description="largest request body")
     max_buffered_bytes: int = Field(
         268_435_456,
         ge=1,
-        description="bodies over 8 KB that a worker holds at once, together, at least max_body_bytes; more "
-        "are answered 503",
+        description="total size of the bodies over 8 KB that a worker holds at once, at least "
+        "max_body_bytes; more are answered 503",
     )
-    max_images: int = Field(10_000, ge=1, description="images in one request")
+    max_images: int = Field(10_000, ge=1, description="most images in one request")
     max_pixels: int = Field(40_000_000, ge=1, le=178_956_970, description="width times height of one picture")
-    body_timeout_s: float = Field(20.0, gt=0, le=3600, description="time for a body to arrive")
-    cors_origins: str = Field(
-        "", description="origins that browsers may call from, with commas between them, or `*`"
-    )
-    access_log: bool = Field(False, description="log each request")
+    body_timeout_s: float = Field(20.0, gt=0, le=3600, description="seconds for a request body to arrive")
+    cors_origins: str = Field("", description="origins that browsers may call from, comma-separated, or `*`")
+    access_log: bool = Field(False, description="log every request")
 
     @field_validator("host")
     @classmethod
@@ -69,26 +65,28 @@ class ServeConfig(BaseSettings):
         try:
             socket.getaddrinfo(host, None)
         except (OSError, UnicodeError) as error:
-            raise ValueError(f"no address ({error}); give one of this machine, as 127.0.0.1") from error
+            raise ValueError(
+                f"not an address ({error}); use an address of this machine, such as 127.0.0.1"
+            ) from error
         return host
 
     @property
     def worker_count(self) -> int:
-        """Processes: as many as asked for, or one a processor."""
+        """Worker processes: as configured, else one per CPU up to MAX_DEFAULT_WORKERS."""
         return self.workers or min(available_cpus(), MAX_DEFAULT_WORKERS)
 
     @property
     def threads_a_worker(self) -> int:
-        """Inference threads of each worker."""
+        """Inference threads per worker."""
         return self.threads or max(1, available_cpus() // self.worker_count)
 
     @property
     def origins(self) -> list[str]:
-        """Origins that browsers may call from; empty without CORS."""
+        """Origins that browsers may call from; empty if CORS is off."""
         return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
 
     def bentoml_settings(self) -> dict[str, Any]:
-        """Return what `@bentoml.service` is told. CORS and the access log are the gate's, not BentoML's."""
+        """Return the arguments of `@bentoml.service`. The gate does CORS and the access log, not BentoML."""
         return {
             "workers": self.worker_count,
             "http": {"host": self.host, "port": self.port},
@@ -97,7 +95,7 @@ class ServeConfig(BaseSettings):
 
 
 def read_serve_config() -> ServeConfig:
-    """Read the environment. Raises ConfigError that names the variable."""
+    """Read the settings from the environment. Raises ConfigError, which names the variable."""
     try:
         return ServeConfig()
     except ValidationError as error:

@@ -1,8 +1,8 @@
-"""The image that `bentoml containerize` makes of the Bento, as far as bentofile.yaml cannot say it.
+"""The image that `bentoml containerize` builds: whatever bentofile.yaml cannot describe.
 
-Given on the service, since an image made from a bentofile alone installs a compiler and git, 577 MB that
-nothing here needs. Where both speak, the bentofile's `docker:` and `python:` win, key by key; ours have only
-the requirements. tests/test_bento.py reads the result.
+Defined on the service because an image from a bentofile alone installs a compiler and git: 577 MB that
+nothing here needs. Keys in the bentofile's `docker:` and `python:` override it; ours set only the
+requirements. tests/serving/test_container.py checks the result.
 """
 
 import tomllib
@@ -14,15 +14,15 @@ from pydantic import BaseModel, ConfigDict
 
 BASE: Final = "python:3.11-slim"
 PYTHON: Final = "3.11"
-"""As in BASE; by default BentoML takes the version of whoever builds."""
+"""The version in BASE; by default BentoML takes that of the Python that runs the build."""
 HEALTHCHECK: Final = "/home/bentoml/bento/src/deploy/healthcheck.sh"
 
 
 class BuildArguments(BaseModel):
-    """What `args:` of a bentofile, or `bentoml build --arg`, may say.
+    """Arguments from `args:` in a bentofile, or from `bentoml build --arg`.
 
-    training: add what train.py needs. torch: which build of it, as uv's UV_TORCH_BACKEND names them; empty
-    for whatever the package index has.
+    training: add what train.py needs. torch: the build of PyTorch, as named by uv's UV_TORCH_BACKEND; empty
+    takes what the package index has.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,11 +32,11 @@ class BuildArguments(BaseModel):
 
 
 def build_image(arguments: BuildArguments) -> Image:
-    """The image's definition; its Python packages are the bentofile's and, for training, pyproject's."""
+    """Return the image's definition; for training, it adds the Python packages of pyproject.toml."""
     lines = [
-        # the one folder that can be written to when the image runs read-only with a tmpfs
+        # the only writable folder when the image runs read-only with a tmpfs
         "ENV BENTOML_HOME=/tmp/bentoml",
-        # one process a container: scale by containers; its threads follow the processors that it is given
+        # one process per container: scale by adding containers; threads follow the container's CPUs
         "ENV FASHION_MNIST_WORKERS=1",
         "ENV BENTOML_DO_NOT_TRACK=True",
         f'HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["bash", "{HEALTHCHECK}"]',
@@ -46,7 +46,7 @@ def build_image(arguments: BuildArguments) -> Image:
     if arguments.training and arguments.torch:
         lines.append(f"ENV UV_TORCH_BACKEND={arguments.torch}")
     image = Image(base_image=BASE, python_version=PYTHON, distro="none")
-    # BentoML writes a command after `RUN `, and has no other way to add instructions to its Dockerfile
+    # BentoML writes a command after `RUN `; it has no other way to add instructions to its Dockerfile
     image.run("\n".join(["true", *lines]))
     if arguments.training:
         image.python_packages(*_training_packages())

@@ -1,4 +1,4 @@
-"""The figures, on the full data: `make test-full`. Each is printed, and kept in docs/figures.json."""
+"""Figures on the full data: `make test-full`. Each is printed and stored in docs/figures.json."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ FIGURES = ROOT / "docs" / "figures.json"
 
 
 def record(what: str, **figures: object) -> None:
-    """Print a figure, and keep it with date and hardware in docs/figures.json."""
+    """Print a figure, and store it with date and hardware in docs/figures.json."""
     values = {
         name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in figures.items()
     }
@@ -44,7 +44,7 @@ def record(what: str, **figures: object) -> None:
 
 @pytest.fixture(scope="module")
 def full_test() -> LabelledImages:
-    """The 10,000 test images; they are downloaded where they are not installed."""
+    """The 10,000 test images, downloaded if they are not installed."""
     test = sources.load("fashion-mnist").test
     assert test is not None
     return test
@@ -59,7 +59,7 @@ def post_bulk(url: str, images: NDArray[np.uint8]) -> list[dict[str, object]]:
     return predictions
 
 
-def test_bulk_gives_the_reports_accuracy_and_single_pngs_the_same_answers(
+def test_bulk_has_the_reported_accuracy_and_single_pngs_agree_with_it(
     service: Server, full_test: LabelledImages, bundled: Predictor
 ) -> None:
     bulk = post_bulk(service.url, full_test.images)
@@ -71,7 +71,7 @@ def test_bulk_gives_the_reports_accuracy_and_single_pngs_the_same_answers(
     assert accuracy == measured
     if bundled.record.machine == provenance.machine():
         assert accuracy == metrics["accuracy"]
-    # processors round differently: a few images of 10,000 lie on the edge
+    # CPUs round differently: a few of the 10,000 images lie on a decision boundary
     assert accuracy == pytest.approx(metrics["accuracy"], abs=0.001)
 
     async def singles() -> list[dict[str, object]]:
@@ -116,7 +116,7 @@ class Hello:
 """
 
 
-def test_it_starts_at_most_twice_as_slowly_as_a_hello_world(
+def test_the_service_starts_at_most_twice_as_slowly_as_a_hello_world(
     start_service: StartService, tmp_path: Path
 ) -> None:
     (tmp_path / "service.py").write_text(HELLO)
@@ -140,7 +140,7 @@ def test_it_starts_at_most_twice_as_slowly_as_a_hello_world(
     assert np.median(ratios) <= 2
 
 
-def test_csv_is_read_at_most_twice_as_slowly_as_by_pandas_and_in_under_1_gb(tmp_path: Path) -> None:
+def test_csv_is_read_at_most_twice_as_slowly_as_by_pandas(tmp_path: Path) -> None:
     train = sources.load("fashion-mnist").train
     path = tmp_path / "train.csv"
     values = np.column_stack([train.labels, train.images.reshape(len(train), -1)])
@@ -198,7 +198,7 @@ def test_the_predictor_agrees_with_float32(
     assert difference.mean() <= 0.02
 
 
-def test_digits_are_told_from_garments(full_test: LabelledImages, bundled: Predictor) -> None:
+def test_digits_are_detected_as_out_of_distribution(full_test: LabelledImages, bundled: Predictor) -> None:
     digits = mnist_data()[0].reshape(-1, 28, 28).astype(np.uint8)
     known, strange = bundled.predict(full_test.images), bundled.predict(digits)
     assert known.ood_scores is not None

@@ -1,6 +1,6 @@
-"""The image, built by `bentoml containerize` and run by Docker as hardened as it goes: `make image-test`.
+"""The image, built by `bentoml containerize` and run by Docker, hardened: `make image-test`.
 
-CONTAINERIZE_ARGS: options for `bentoml containerize`, as `--opt network=host`.
+CONTAINERIZE_ARGS: options for `bentoml containerize`, such as `--opt network=host`.
 """
 
 import json
@@ -54,7 +54,7 @@ def image(bento: Path) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    docker("image", "inspect", IMAGE)  # BentoML reports success also when the build failed
+    docker("image", "inspect", IMAGE)  # BentoML reports success even if the build failed
     return IMAGE
 
 
@@ -67,7 +67,7 @@ class Container:
     start_s: float
 
     def run(self, script: str) -> str:
-        """What a script prints inside, by bash."""
+        """Run a bash script inside; return what it prints."""
         return docker("exec", self.id, "bash", "-c", script)
 
     def inspect(self, template: str) -> str:
@@ -76,7 +76,7 @@ class Container:
 
 @contextmanager
 def started(image: str, *options: str) -> Iterator[Container]:
-    """`docker run` on a free port until it is ready; stopped and removed at the end."""
+    """Run a container on a free port and wait until it is ready; remove it at the end."""
     start = time.monotonic()
     identity = docker("run", "-d", "-p", "127.0.0.1::3000", *HARDENED, *options, image)
     try:
@@ -135,7 +135,7 @@ def test_a_picture_a_json_body_and_a_bad_body_are_answered(container: Container)
     assert container.client.get("/model").json()["model"] == "bundled"
 
 
-def test_it_runs_as_a_user_without_privileges_and_writes_to_the_tmpfs_alone(container: Container) -> None:
+def test_it_runs_as_an_unprivileged_user_and_writes_only_to_the_tmpfs(container: Container) -> None:
     assert container.run("id -u") == "1034"
     assert container.run("grep CapEff /proc/self/status").split()[1].strip("0") == ""
     assert container.run("touch /home/bentoml/x 2>/dev/null || echo refused") == "refused"
@@ -143,11 +143,11 @@ def test_it_runs_as_a_user_without_privileges_and_writes_to_the_tmpfs_alone(cont
     assert "Traceback" not in docker("logs", container.id)
 
 
-def test_docker_sees_that_it_is_healthy(container: Container) -> None:
+def test_docker_reports_it_healthy(container: Container) -> None:
     wait_until_healthy(container)
 
 
-def test_the_health_check_fails_where_nothing_answers(container: Container) -> None:
+def test_the_health_check_fails_if_nothing_answers(container: Container) -> None:
     script = "/home/bentoml/bento/src/deploy/healthcheck.sh"
     assert container.run(f"bash {script} && echo well") == "well"
     assert container.run(f"PORT=3999 bash {script} 2>/dev/null || echo ill") == "ill"
@@ -163,7 +163,7 @@ def test_a_worker_that_dies_is_replaced(image: str) -> None:
         assert running.run(find).split() != [worker]
 
 
-def test_sigterm_ends_it_at_once(image: str) -> None:
+def test_sigterm_stops_it_promptly(image: str) -> None:
     with started(image) as running:
         start = time.monotonic()
         docker("stop", "--time", "30", running.id)
@@ -171,7 +171,7 @@ def test_sigterm_ends_it_at_once(image: str) -> None:
         assert running.inspect("{{.State.ExitCode}}") == "0"
 
 
-def test_a_model_of_a_mounted_store_is_served(image: str, tmp_path: Path) -> None:
+def test_a_model_from_a_mounted_store_is_served(image: str, tmp_path: Path) -> None:
     code = "from fashion_mnist.registry import store; print(store.save(store.BUNDLED_FOLDER))"
     environment = {**os.environ, "BENTOML_HOME": str(tmp_path / "home")}
     done = subprocess.run(
@@ -179,20 +179,20 @@ def test_a_model_of_a_mounted_store_is_served(image: str, tmp_path: Path) -> Non
     )
     version = done.stdout.strip().split(":")[1]
     models = tmp_path / "home" / "models"
-    subprocess.run(["chmod", "-R", "a+rX", models], check=True)  # the container's user is another
+    subprocess.run(["chmod", "-R", "a+rX", models], check=True)  # the container runs as another user
     chosen = f"FASHION_MNIST_MODEL=/models/fashion_mnist/{version}"
     with started(image, "-v", f"{models}:/models:ro", "-e", chosen) as running:
         assert running.client.get("/model").json()["model"] == version
         assert predict(running, BOOT.read_bytes(), "image/png").json()["model"] == version
 
 
-def test_the_service_of_compose_runs_and_becomes_healthy(image: str) -> None:
+def test_the_compose_service_runs_and_becomes_healthy(image: str) -> None:
     compose = next(
         (c for c in (["docker", "compose"], ["docker-compose"]) if subprocess.call([*c, "version"]) == 0),
         None,
     )
     if compose is None:
-        pytest.skip("COMPOSE IS NOT INSTALLED: deploy/compose.yaml was not run")
+        pytest.skip("COMPOSE IS NOT INSTALLED: deploy/compose.yaml was not tested")
     command = [*compose, "-p", "image-test", "-f", str(ROOT / "deploy" / "compose.yaml")]
     port = free_port()
     environment = {**os.environ, "IMAGE": image, "PORT": str(port)}
@@ -208,7 +208,7 @@ def test_the_service_of_compose_runs_and_becomes_healthy(image: str) -> None:
         subprocess.run([*command, "down"], env=environment, check=False)
 
 
-def test_it_starts_at_most_twice_as_slowly_as_outside(
+def test_it_takes_at_most_twice_as_long_to_start_as_outside(
     image: str, bento: Path, start_service: StartService
 ) -> None:
     inside, outside = [], []

@@ -1,4 +1,4 @@
-"""What is imported where: the package loads nothing heavy, and its modules depend one way."""
+"""Imports: the package loads nothing heavy, and its modules depend on each other in one direction."""
 
 import ast
 import os
@@ -37,12 +37,12 @@ MAY_IMPORT = {
     "serving": "serving.admission serving.config serving.endpoints serving.models serving.monitoring "
     "serving.protocol serving.transport",
 }
-"""Sub-package -> those it may import, besides itself and the ground, which imports nothing."""
+"""Sub-package -> sub-packages it may import, besides itself and GROUND, which imports none of them."""
 TORCH = {"networks", "export", "training", "training.engine"}
 
 
 def sub_package(name: str) -> str:
-    """The row of MAY_IMPORT that a module, by its name within fashion_mnist, belongs to; or its own name."""
+    """Return the row of MAY_IMPORT for a module named within fashion_mnist, or its own name."""
     while name not in MAY_IMPORT and "." in name:
         name = name.rpartition(".")[0]
     return name
@@ -57,7 +57,7 @@ def modules() -> list[Path]:
 
 
 def imported(path: Path) -> set[str]:
-    """Names of all that this file imports, anywhere in it."""
+    """Return the names of everything this file imports, anywhere in it."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -69,13 +69,13 @@ def imported(path: Path) -> set[str]:
 
 
 def own_modules(path: Path) -> set[str]:
-    """Our modules that this file imports, anywhere in it, by their names within fashion_mnist."""
+    """Return our modules that this file imports, by their names within fashion_mnist."""
     names = {n.removeprefix("fashion_mnist.") for n in imported(path) if n.startswith("fashion_mnist.")}
     return {n for n in names if (PACKAGE / f"{n.replace('.', '/')}.py").is_file()}
 
 
 @pytest.mark.parametrize("path", modules(), ids=module_name)
-def test_arrows_run_one_way(path: Path) -> None:
+def test_modules_import_only_what_their_row_allows(path: Path) -> None:
     own = sub_package(module_name(path))
     if own in GROUND.split():
         allowed = set(GROUND.split())
@@ -84,7 +84,7 @@ def test_arrows_run_one_way(path: Path) -> None:
     assert {sub_package(name) for name in own_modules(path)} <= allowed
 
 
-def test_the_table_has_no_circle() -> None:
+def test_the_table_has_no_cycle() -> None:
     left = {name: set(row.split()) for name, row in MAY_IMPORT.items()}
     while left:
         free = [name for name, row in left.items() if not row & set(left)]
@@ -93,7 +93,7 @@ def test_the_table_has_no_circle() -> None:
             del left[name]
 
 
-def test_torch_is_imported_where_it_may_be() -> None:
+def test_torch_is_imported_only_where_allowed() -> None:
     users = {
         sub_package(module_name(path))
         for path in modules()
@@ -103,7 +103,7 @@ def test_torch_is_imported_where_it_may_be() -> None:
 
 
 @pytest.mark.parametrize("path", modules(), ids=module_name)
-def test_the_gate_knows_no_web_framework(path: Path) -> None:
+def test_admission_models_and_monitoring_import_no_web_framework(path: Path) -> None:
     if sub_package(module_name(path)) in ("serving.admission", "serving.models", "serving.monitoring"):
         assert not {name.split(".")[0] for name in imported(path)} & {"starlette", "uvicorn", "httptools"}
 
@@ -130,7 +130,7 @@ def test_importing_loads_nothing_heavy(module: str, absent: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_nothing_reports_to_the_makers_of_openvino(tmp_path: Path) -> None:
+def test_openvinos_telemetry_stays_off(tmp_path: Path) -> None:
     code = (
         "import sys; from fashion_mnist.inference.predictor import Predictor; "
         "from fashion_mnist.registry.store import BUNDLED_FOLDER; "

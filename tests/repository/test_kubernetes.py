@@ -1,4 +1,4 @@
-"""deploy/kubernetes: valid by Kubernetes' own schemas, and its parts fit together. No cluster is asked."""
+"""deploy/kubernetes: valid by Kubernetes' own schemas, and its parts fit together. No cluster is needed."""
 
 import copy
 import shutil
@@ -14,7 +14,7 @@ from fashion_mnist.serving.config import ServeConfig
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.30", "1.33", "1.37")
-"""The oldest that knows the preStop sleep, and newer ones."""
+"""The oldest version that supports the preStop sleep, and newer ones."""
 
 
 def load(name: str) -> dict[str, Any]:
@@ -34,7 +34,7 @@ LABELS = DEPLOYMENT["template"]["metadata"]["labels"]
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_each_manifest_is_valid(name: str, version: str) -> None:
     checked = kubernetes_validate.validate(MANIFESTS[name], version, strict=True)
-    assert checked == version  # not an older one that happens to be at hand
+    assert checked == version  # and not an older version that happens to be installed
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_wrong_manifest_is_refused(name: str, path: tuple[Any, ...], wrong: ob
         kubernetes_validate.validate(broken, VERSIONS[-1], strict=True)
 
 
-def test_the_kustomization_lists_every_file_once_and_its_image() -> None:
+def test_the_kustomization_lists_every_file_once_and_the_image() -> None:
     files = {path.name for path in FOLDER.iterdir()} - {"kustomization.yaml"}
     assert sorted(KUSTOMIZATION["resources"]) == sorted(files)
     assert [image["name"] for image in KUSTOMIZATION["images"]] == [CONTAINER["image"]]
@@ -81,7 +81,7 @@ def test_every_selector_selects_the_pods() -> None:
     assert target["name"] == MANIFESTS["deployment.yaml"]["metadata"]["name"]
 
 
-def test_ports_probes_and_secret_refer_to_what_there_is() -> None:
+def test_ports_probes_and_secret_refer_to_existing_names() -> None:
     (port,) = CONTAINER["ports"]
     assert port["containerPort"] == ServeConfig.model_fields["port"].default
     for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -109,12 +109,12 @@ def test_the_pod_has_no_more_rights_than_it_needs() -> None:
     assert MANIFESTS["network.yaml"]["spec"]["egress"] == []
 
 
-def test_a_pod_outlives_its_pre_stop() -> None:
+def test_the_grace_period_covers_the_pre_stop_sleep() -> None:
     assert POD["terminationGracePeriodSeconds"] > 2 * CONTAINER["lifecycle"]["preStop"]["sleep"]["seconds"]
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: kustomize not run")
-def test_kustomize_builds_it() -> None:
+def test_kustomize_builds_every_manifest() -> None:
     done = subprocess.run(["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     built = list(yaml.safe_load_all(done.stdout))

@@ -1,4 +1,4 @@
-"""deploy/: Prometheus reads the running service by the project's own configuration; every query is asked."""
+"""deploy/: Prometheus scrapes the running service with the project's configuration; every query is run."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def promtool(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def configuration(folder: Path, target: str, change: Callable[[str], str] = str) -> Path:
-    """The project's, with another target and once a second; the rest is as it is."""
+    """Copy the project's configuration, changed only in its target and to scrape once a second."""
     shutil.copytree(PROMETHEUS, folder, dirs_exist_ok=True)
     path = folder / "prometheus.yml"
     text = change(path.read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def configuration(folder: Path, target: str, change: Callable[[str], str] = str)
 
 @contextmanager
 def run_prometheus(path: Path) -> Iterator[httpx.Client]:
-    """Prometheus with this configuration; its API."""
+    """Run Prometheus with this configuration; yields a client of its API."""
     port = free_port()
     options = [f"--config.file={path}", f"--storage.tsdb.path={path.parent / 'data'}"]
     options.append(f"--web.listen-address=127.0.0.1:{port}")
@@ -70,11 +70,11 @@ def run_prometheus(path: Path) -> Iterator[httpx.Client]:
         process.wait(timeout=30)
 
 
-def until(true: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
+def until(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
-            if true():
+            if condition():
                 return
         except httpx.TransportError:
             pass
@@ -103,7 +103,7 @@ def watched(start_service: StartService) -> Iterator[Server]:
 def api(
     watched: Server, test_images: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
-    """A Prometheus that has seen the service before, and after, good and bad requests."""
+    """A Prometheus that has scraped the service before and after good and bad requests."""
     path = configuration(tmp_path_factory.mktemp("prometheus"), watched.url.removeprefix("http://"))
     with run_prometheus(path) as api:
         until(lambda: value(api, "count(fashion_mnist_errors_total)") > 0, "a first scrape")
@@ -123,7 +123,7 @@ def test_the_configuration_is_valid() -> None:
     assert f"{len(ALERTS)} rules found" in done.stdout
 
 
-def test_each_alert_fires_and_keeps_silent_as_it_should() -> None:
+def test_each_alert_fires_and_stays_silent_as_it_should() -> None:
     done = promtool("test", "rules", "alerts.test.yml", folder=PROMETHEUS)
     assert done.returncode == 0, done.stdout + done.stderr
     checks = [
@@ -136,7 +136,7 @@ def test_each_alert_fires_and_keeps_silent_as_it_should() -> None:
         assert fires == {True, False}, name
 
 
-def test_changed_thresholds_fail_the_test_of_each_alert(tmp_path: Path) -> None:
+def test_changed_thresholds_fail_the_tests_of_every_alert(tmp_path: Path) -> None:
     shutil.copytree(PROMETHEUS, tmp_path, dirs_exist_ok=True)
     rules = yaml.safe_load((tmp_path / "alerts.yml").read_text(encoding="utf-8"))
     for rule in rules["groups"][0]["rules"]:
@@ -154,7 +154,7 @@ def test_each_query_of_the_dashboard_returns_data(api: httpx.Client, title: str,
     assert all(float(row["value"][1]) >= 0 for row in rows), rows  # and not NaN
 
 
-def test_the_figures_are_those_of_the_traffic(api: httpx.Client, watched: Server) -> None:
+def test_the_figures_match_the_traffic(api: httpx.Client, watched: Server) -> None:
     assert value(api, 'fashion_mnist_errors_total{code="wrong_pixel_count"}') == 10
     assert value(api, 'bentoml_service_request_total{http_response_code="200",endpoint="/predict"}') == 100
     (info,) = ask(api, "fashion_mnist_model_info")
@@ -172,14 +172,14 @@ def test_prometheus_evaluates_every_alert_and_none_fires(api: httpx.Client) -> N
 
 
 @pytest.mark.parametrize("name", [name for name in ALERTS if name != "FashionMnistDown"])
-def test_what_each_alert_compares_is_in_the_services_own_metrics(api: httpx.Client, name: str) -> None:
-    """Without its thresholds each expression returns something, so no name or label is misspelled."""
+def test_each_alert_compares_metrics_that_the_service_has(api: httpx.Client, name: str) -> None:
+    """Without its thresholds each expression returns data, so no name or label is misspelled."""
     query = re.sub(r"\s(>|==) [\d.]+", "", ALERTS[name]["expr"])
     assert ask(api, query), query
 
 
 def test_metrics_behind_a_key_are_scraped_with_it(watched: Server, tmp_path: Path) -> None:
-    """The commented part of prometheus.yml against a proxy that asks for a key, as the service has none."""
+    """Scrape through a proxy that requires a key, with the commented part of prometheus.yml enabled."""
 
     class Guard(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -212,7 +212,7 @@ def test_metrics_behind_a_key_are_scraped_with_it(watched: Server, tmp_path: Pat
             guard.shutdown()
 
 
-def test_grafana_is_given_what_the_dashboard_refers_to() -> None:
+def test_the_dashboard_refers_to_the_data_source_that_grafana_gets() -> None:
     (source,) = yaml.safe_load((GRAFANA / "datasource.yaml").read_text(encoding="utf-8"))["datasources"]
     assert {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]} == {source["uid"]}
     assert DASHBOARD["schemaVersion"] >= 39

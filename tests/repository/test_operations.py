@@ -1,4 +1,4 @@
-"""What the pages in docs/ name exists: variables, alerts, files, links, modules, commands."""
+"""Everything that the pages in docs/ name exists: variables, alerts, files, links, modules, commands."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ VARIABLE = re.compile(r"`?FASHION_MNIST_([A-Z_]+)")
 FIELDS = {name.upper() for name in ServeConfig.model_fields}
 
 
-def test_the_table_of_variables_is_that_of_the_code_and_there_once() -> None:
+def test_the_table_of_variables_matches_the_code_and_appears_once() -> None:
     rows = [line for line in CONFIGURATION.splitlines() if line.startswith("| `FASHION_MNIST_")]
     named = [name for row in rows for name in VARIABLE.findall(row.split("|")[1])]
     assert sorted(named) == sorted(FIELDS)
@@ -30,7 +30,7 @@ def test_the_table_of_variables_is_that_of_the_code_and_there_once() -> None:
 
 
 @pytest.mark.parametrize("path", sorted([*ROOT.glob("deploy/**/*.y*ml"), *PAGES]), ids=lambda p: p.name)
-def test_no_variable_is_misspelled_or_gone(path: Path) -> None:
+def test_no_variable_is_misspelled_or_removed(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert set(VARIABLE.findall(text)) <= FIELDS | {"DATA"}
 
@@ -58,7 +58,7 @@ def test_links_paths_and_make_targets_exist(page: Path) -> None:
 
 
 def sections(page: Path) -> set[str]:
-    """The anchors of a page's headings."""
+    """Return the anchors of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
@@ -77,7 +77,7 @@ def test_the_architecture_lists_every_package_and_module() -> None:
 
 
 def test_the_files_named_in_the_architecture_exist() -> None:
-    """Also where a name is shortened, as `serving/app.py`."""
+    """Shortened names, such as `serving/app.py`, are checked too."""
     files = [*ROOT.glob("*.*"), *(ROOT / "docs").glob("*")]
     files += [path for folder in ("fashion_mnist", "tests") for path in (ROOT / folder).rglob("*")]
     for name in re.findall(r"`([\w/.-]+\.(?:py|md|html))`", ARCHITECTURE):

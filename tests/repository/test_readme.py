@@ -1,4 +1,4 @@
-"""The README is true: its commands run, its answers match, its tables and those it links to are complete."""
+"""The README is accurate: commands run, answers match, and its tables and those it links to are complete."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def run(command: list[str]) -> str:
 
 
 def approximately(shown: Any) -> Any:
-    """The same value, with numbers as near as processors differ."""
+    """Return the value with tolerances as large as the differences between CPUs."""
     if isinstance(shown, dict):
         return {key: approximately(value) for key, value in shown.items()}
     if isinstance(shown, list):
@@ -45,7 +45,7 @@ def approximately(shown: Any) -> Any:
 
 
 @pytest.mark.parametrize(("command", "shown"), CURL_AND_ANSWER)
-def test_curl_answers_what_is_shown(service: Server, command: str, shown: Any) -> None:
+def test_curl_prints_the_answer_that_is_shown(service: Server, command: str, shown: Any) -> None:
     command = command.replace("http://localhost:3000", service.url)
     assert json.loads(run([*shlex.split(command), "-sS"])) == approximately(shown)
 

@@ -1,4 +1,4 @@
-"""What the repository promises of itself: sizes, one source of versions, helpful scripts."""
+"""Promises of the repository: small files, one source of versions, helpful scripts."""
 
 import re
 import socket
@@ -20,7 +20,7 @@ def size(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
 
 
-def test_the_bundled_model_is_small_whole_and_good() -> None:
+def test_the_bundled_model_is_small_complete_and_accurate() -> None:
     record = model_folder.read_record(store.BUNDLED_FOLDER)
     assert set(record.checksums) == set(model_folder.READ)
     assert (store.BUNDLED_FOLDER / "network.onnx").stat().st_size <= 4_000_000
@@ -33,7 +33,7 @@ def test_the_bundled_model_is_small_whole_and_good() -> None:
     assert record.command in (store.BUNDLED_FOLDER / "README.md").read_text()
 
 
-def test_the_sample_is_small_and_says_its_licence() -> None:
+def test_the_sample_is_small_and_names_its_licence() -> None:
     assert size(ROOT / "tests" / "samples" / "fashion-mnist-sample") <= 2_000_000
     assert "MIT licence" in (ROOT / "tests" / "samples" / "README.md").read_text()
 
@@ -69,13 +69,13 @@ def test_check_port_names_a_taken_port() -> None:
         assert done.returncode == 1
         assert f"port {port} is taken" in done.stderr
     done = subprocess.run([*command, "many"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert "PORT=many is no port" in done.stderr
+    assert "PORT=many is not a port" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("exit 1", "is too old, 3.11 or newer is needed"),
+        ("exit 1", "is too old; install Python 3.11 or newer"),
         ('case "$2" in *sys*) exit 0;; *) exit 1;; esac', "has no venv module"),
         (None, "is not installed"),
     ],

@@ -1,4 +1,4 @@
-"""Compose, GitHub's workflows and Dependabot: valid by their schemas, and what they name exists."""
+"""Compose, GitHub workflows and Dependabot: valid by their schemas, and what they name exists."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ SCHEMAS = [
 
 
 def check(schema: str, path: Path) -> subprocess.CompletedProcess[str]:
-    """The schemas are part of the package; nothing is fetched."""
+    """Validate a file; the schemas are part of the package, nothing is downloaded."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -54,7 +54,7 @@ def test_each_file_is_valid(schema: str, path: Path) -> None:
         ("vendor.compose-spec", COMPOSE, "tmpfs:", "tempfs:"),
     ],
 )
-def test_a_wrong_file_is_refused(schema: str, path: Path, right: str, wrong: str, tmp_path: Path) -> None:
+def test_an_invalid_file_is_rejected(schema: str, path: Path, right: str, wrong: str, tmp_path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert right in text
     (tmp_path / path.name).write_text(text.replace(right, wrong), encoding="utf-8")
@@ -62,14 +62,14 @@ def test_a_wrong_file_is_refused(schema: str, path: Path, right: str, wrong: str
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_has_few_rights_and_ends(path: Path) -> None:
+def test_a_workflow_has_minimal_permissions_and_timeouts(path: Path) -> None:
     workflow = load(path)
     assert workflow["permissions"] == {"contents": "read"}
     assert "concurrency" in workflow
     assert all("timeout-minutes" in job for job in workflow["jobs"].values())
 
 
-def test_actions_are_pinned_and_no_text_of_others_becomes_a_script() -> None:
+def test_actions_are_pinned_and_scripts_contain_no_expressions() -> None:
     for name, step in STEPS:
         if "uses" in step:
             assert re.fullmatch(r"[\w-]+/[\w-]+@(v?\d+\.\d+\.\d+|[0-9a-f]{40})", step["uses"]), (name, step)
@@ -83,7 +83,7 @@ def test_workflows_call_targets_that_exist() -> None:
     assert called <= known
 
 
-def test_compose_gives_no_more_rights_than_needed_and_mounts_what_exists() -> None:
+def test_compose_drops_privileges_and_mounts_existing_files() -> None:
     services = load(COMPOSE)["services"]
     assert set(services) == {"service", "prometheus", "grafana"}
     for name, service in services.items():

@@ -12,7 +12,7 @@ PNG = {"Content-Type": "image/png"}
 
 
 def metric(client: httpx.Client, name: str, **labels: str) -> float:
-    """Sum of a metric's samples with these labels, as /metrics tells."""
+    """Return the sum of a metric's samples with these labels in /metrics."""
     families = text_string_to_metric_families(client.get("/metrics").text)
     samples = [sample for family in families for sample in family.samples if sample.name == name]
     return sum(s.value for s in samples if labels.items() <= s.labels.items())
@@ -43,7 +43,7 @@ def test_invented_paths_share_one_counter(client: httpx.Client) -> None:
 
 
 def test_bentomls_client_sends_pixels_files_and_pictures(service: Server) -> None:
-    # in a process of its own, as users run it: BentoML's client leaves files open for the collector
+    # in a separate process, because BentoML's client leaves files open for the garbage collector
     code = f"""
 import bentoml, numpy as np
 from pathlib import Path

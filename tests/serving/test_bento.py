@@ -23,7 +23,7 @@ def predict(url: str) -> dict[str, object]:
 
 
 def store_bundled(home: Path) -> str:
-    """Save the bundled model to this home's store, as a training would; returns the tag."""
+    """Save the bundled model to this home's store, as a training would; return the tag."""
     code = "from fashion_mnist.registry import store; print(store.save(store.BUNDLED_FOLDER))"
     environment = {**os.environ, "BENTOML_HOME": str(home)}
     saved = subprocess.run(
@@ -32,7 +32,7 @@ def store_bundled(home: Path) -> str:
     return saved.stdout.strip()
 
 
-def test_a_bento_of_an_empty_store_serves_the_bundled_model(
+def test_a_bento_built_from_an_empty_store_serves_the_bundled_model(
     start_service: StartService, tmp_path: Path
 ) -> None:
     bento = build(tmp_path)
@@ -48,7 +48,7 @@ def test_a_bento_of_an_empty_store_serves_the_bundled_model(
         assert predict(server.url)["model"] == "bundled"
 
 
-def test_a_bento_after_a_training_carries_and_serves_that_model(
+def test_a_bento_built_after_a_training_carries_and_serves_that_model(
     start_service: StartService, tmp_path: Path
 ) -> None:
     tag = store_bundled(tmp_path)
@@ -64,7 +64,7 @@ def test_a_bento_after_a_training_carries_and_serves_that_model(
 
 
 def serve_and_fail(home: Path, **environment: str) -> str:
-    """The standard error of a `bentoml serve` that has to stop by itself."""
+    """Run `bentoml serve`, which must stop by itself; return its standard error."""
     done = subprocess.run(
         [BIN / "bentoml", "serve", "--port", "1"],
         cwd=ROOT,
@@ -86,13 +86,13 @@ def serve_and_fail(home: Path, **environment: str) -> str:
         ("FASHION_MNIST_WORKERS", "0", "FASHION_MNIST_WORKERS=0"),
     ],
 )
-def test_a_bad_setting_stops_the_start_with_a_sentence(
+def test_a_bad_setting_stops_the_start_with_one_sentence(
     tmp_path: Path, name: str, value: str, message: str
 ) -> None:
     assert message in serve_and_fail(tmp_path, **{name: value})
 
 
-def test_a_damaged_model_stops_the_start_with_a_sentence(tmp_path: Path) -> None:
+def test_a_damaged_model_stops_the_start_with_one_sentence(tmp_path: Path) -> None:
     folder = shutil.copytree(store.BUNDLED_FOLDER, tmp_path / "model")
     (folder / "network.onnx").write_bytes(b"damaged")
     assert "the model is damaged" in serve_and_fail(tmp_path, FASHION_MNIST_MODEL=str(folder))

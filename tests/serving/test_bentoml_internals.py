@@ -1,4 +1,4 @@
-"""The private side of BentoML: every name that is used has the form in which it was read."""
+"""BentoML's private names: each one in use is still as it was when it was read."""
 
 import ast
 import inspect
@@ -24,21 +24,21 @@ def parameters(function: object) -> list[str]:
     return list(inspect.signature(function).parameters)  # type: ignore[arg-type]
 
 
-def test_the_version_is_the_one_that_was_read() -> None:
+def test_the_version_is_the_one_whose_source_was_read() -> None:
     assert bentoml.__version__ == "1.4.39"
 
 
 @pytest.mark.parametrize("name", bentoml_internals.HOMES)
-def test_every_name_is_where_it_was(name: str) -> None:
+def test_every_name_still_exists(name: str) -> None:
     assert getattr(bentoml_internals, name) is not None
 
 
-def test_a_name_that_is_not_listed_is_not_found() -> None:
+def test_an_unlisted_name_is_not_found() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Anything'"):
         _ = bentoml_internals.Anything
 
 
-def test_private_names_are_imported_in_that_place_alone() -> None:
+def test_only_bentoml_internals_imports_private_names() -> None:
     private = ("_bentoml_impl", "_bentoml_sdk", "bentoml._internal", "bentoml.serving")
     paths = [ROOT / "service.py", ROOT / "train.py", *(ROOT / "fashion_mnist").rglob("*.py")]
     users = set()
@@ -51,7 +51,7 @@ def test_private_names_are_imported_in_that_place_alone() -> None:
     assert users == {Path(bentoml_internals.__file__)}
 
 
-def test_the_service_and_its_factory() -> None:
+def test_the_service_and_its_factory_are_unchanged() -> None:
     assert parameters(Service.to_asgi) == ["self", "is_main"]
     assert parameters(Service.inject_config) == ["self"]
     assert "model_json_schema" in dir(IORootModel)
@@ -66,7 +66,7 @@ def test_the_service_and_its_factory() -> None:
     assert "self.timeout" in inspect.getsource(ServiceAppFactory.__mro__[1])
 
 
-def test_the_request_metrics() -> None:
+def test_the_request_metrics_are_unchanged() -> None:
     made = RunnerTrafficMetricsMiddleware(app=None, namespace="n", skip_paths=["/livez"])  # type: ignore[arg-type]
     assert (made.namespace, made.skip_paths, made._is_setup) == ("n", ["/livez"], False)
     setup = inspect.getsource(RunnerTrafficMetricsMiddleware._setup)
@@ -76,7 +76,7 @@ def test_the_request_metrics() -> None:
         assert f'"{label}"' in setup
 
 
-def test_the_container_and_the_context() -> None:
+def test_the_container_and_the_context_are_unchanged() -> None:
     assert Path(BentoMLContainer.model_store_dir.get()).name == "models"
     assert callable(BentoMLContainer.metrics_client.get().Counter)
     assert BentoMLContainer.tracing.exporter_type.get() is None

@@ -1,4 +1,4 @@
-"""What `bentoml build` packs, and the image that it defines. tests/test_image.py builds and runs it."""
+"""What `bentoml build` packs, and the image it defines; tests/repository/test_image.py builds and runs it."""
 
 import ast
 import tomllib
@@ -14,7 +14,7 @@ PINS = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_
 
 
 def imported_modules(path: Path) -> set[Path]:
-    """Files of our own modules that this file imports, anywhere in it."""
+    """Return the files of our modules that this file imports, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "fashion_mnist":
@@ -23,7 +23,7 @@ def imported_modules(path: Path) -> set[Path]:
     return {path for path in found if path.is_file()}
 
 
-def test_the_bento_has_the_modules_that_serving_imports_and_no_other(bento: Path) -> None:
+def test_the_bento_has_the_modules_that_serving_imports_and_no_others(bento: Path) -> None:
     needed: set[Path] = set()
     todo = imported_modules(ROOT / "service.py")
     while todo:
@@ -68,7 +68,7 @@ def test_the_image_has_a_health_check_one_worker_and_a_home_on_the_tmpfs(bento: 
     assert "UV_TORCH_BACKEND" not in "".join(lines)
 
 
-def test_a_bentofile_wins_over_the_image_of_the_service(tmp_path: Path) -> None:
+def test_a_bentofile_overrides_the_image_of_the_service(tmp_path: Path) -> None:
     content = yaml.safe_load((ROOT / "bentofile.yaml").read_text())
     content["docker"] = {"base_image": "python:3.12-slim"}
     other = tmp_path / "bentofile.yaml"

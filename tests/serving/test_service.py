@@ -66,7 +66,7 @@ def test_every_lossless_form_gives_the_same_answer(
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
-def test_lossy_pictures_are_recognised(client: httpx.Client, kind: str) -> None:
+def test_lossy_pictures_are_classified(client: httpx.Client, kind: str) -> None:
     body = picture(np.array(ROWS, np.uint8), kind)
     assert post(client, f"image/{kind.lower()}", body).json()["class_id"] == 9
 
@@ -79,7 +79,7 @@ def test_a_large_colour_picture_is_answered(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 28, 28), (3, 784), (1, 784)])
-def test_a_leading_n_is_answered_with_a_list_in_order(
+def test_a_batch_is_answered_with_a_list_in_order(
     client: httpx.Client, test_images: NDArray[np.uint8], shape: tuple[int, ...]
 ) -> None:
     images = test_images[: shape[0]]
@@ -90,19 +90,19 @@ def test_a_leading_n_is_answered_with_a_list_in_order(
     assert [p["class_id"] for p in answer["predictions"]] == [s["class_id"] for s in singles]
 
 
-def test_multipart_with_one_file_is_one_object_and_with_three_a_list(client: httpx.Client) -> None:
+def test_one_multipart_file_is_answered_with_one_object_and_three_with_a_list(client: httpx.Client) -> None:
     assert client.post("/predict", files={"image": ("boot.png", PNG)}).json()["class_id"] == 9
     three = client.post("/predict", files=[("a", PNG), ("b", PNG), ("b", PNG)], data={"note": "x"})
     assert [p["class_id"] for p in three.json()["predictions"]] == [9, 9, 9]
 
 
-def test_a_file_whose_name_is_in_the_extended_form_alone_is_a_file(client: httpx.Client) -> None:
+def test_a_file_named_only_in_the_extended_form_is_accepted(client: httpx.Client) -> None:
     head = b"--x\r\nContent-Disposition: form-data; name=image; filename*=UTF-8''sko%C3%AF.png\r\n\r\n"
     answer = post(client, "multipart/form-data; boundary=x", head + PNG + b"\r\n--x--\r\n")
     assert answer.json()["class_id"] == 9
 
 
-def test_a_request_beyond_the_batch_size_is_answered_whole_and_in_order(
+def test_a_request_larger_than_the_batch_size_is_answered_whole_and_in_order(
     client: httpx.Client, test_images: NDArray[np.uint8], bundled: Predictor
 ) -> None:
     answer = post(client, "application/x-npy", npy(test_images)).json()
@@ -124,7 +124,7 @@ def test_top_keeps_the_most_probable_classes_in_the_models_order(client: httpx.C
         ("application/json", b'{"pixels": [1, 2', "", 400, "broken_json"),
         ("application/json", b"", "", 400, "broken_json"),
         ("application/json", b'{"pixels": [NaN]}', "", 400, "broken_json"),
-        ("image/png", b"no picture", "", 400, "broken_picture"),
+        ("image/png", b"not a picture", "", 400, "broken_picture"),
         ("image/png", b"", "", 400, "broken_picture"),
         ("image/png", PNG[:200], "", 400, "broken_picture"),
         ("application/x-npy", npy(np.zeros(784, np.uint8))[:-9], "", 400, "broken_npy"),
@@ -217,13 +217,13 @@ def test_top_keeps_the_most_probable_classes_in_the_models_order(client: httpx.C
         ("image/png", PNG, "?tpo=1", 422, "unknown_parameter"),
     ],
 )
-def test_bad_requests_are_named(
+def test_bad_requests_get_their_error_code(
     client: httpx.Client, content_type: str | None, body: bytes, query: str, status: int, code: str
 ) -> None:
     assert_error(post(client, content_type, body, query), status, code)
 
 
-def test_the_bad_item_of_a_batch_is_named(client: httpx.Client) -> None:
+def test_the_bad_item_of_a_batch_is_identified(client: httpx.Client) -> None:
     bad = [*FLAT[:-1], 300]
     answer = client.post("/predict", json={"pixels": [FLAT, FLAT, bad]})
     assert assert_error(answer, 422, "pixel_out_of_range")["index"] == 2
@@ -253,7 +253,7 @@ def test_a_websocket_is_refused_in_the_same_form(client: httpx.Client) -> None:
     assert_error(client.get("/predict", headers=upgrade), 404, "not_found")
 
 
-def test_what_libraries_remark_on_bodies_stays_out_of_the_log(service: Server, client: httpx.Client) -> None:
+def test_library_warnings_about_bodies_stay_out_of_the_log(service: Server, client: httpx.Client) -> None:
     large = io.BytesIO()
     Image.new("1", (10_000, 10_000)).save(large, "PNG")
     assert_error(post(client, "image/png", large.getvalue()), 413, "too_many_pixels")
@@ -262,14 +262,14 @@ def test_what_libraries_remark_on_bodies_stays_out_of_the_log(service: Server, c
     assert "Warning" not in service.log
 
 
-def test_the_callers_request_id_comes_back(client: httpx.Client) -> None:
+def test_the_callers_request_id_is_returned(client: httpx.Client) -> None:
     sent = client.get("/model", headers={"X-Request-ID": "abc-123"})
     assert sent.headers["x-request-id"] == "abc-123"
     made = client.get("/livez").headers["x-request-id"]
     assert made != client.get("/livez").headers["x-request-id"]
 
 
-def test_a_bad_item_never_harms_its_neighbours(
+def test_a_bad_request_never_affects_concurrent_ones(
     service: Server, test_images: NDArray[np.uint8], bundled: Predictor
 ) -> None:
     async def run() -> list[httpx.Response]:
@@ -306,7 +306,7 @@ def test_concurrent_requests_share_batches(service: Server, client: httpx.Client
     assert new_count - count < 150
 
 
-def test_model_tells_what_is_served(client: httpx.Client, bundled: Predictor) -> None:
+def test_model_describes_what_is_served(client: httpx.Client, bundled: Predictor) -> None:
     model = client.get("/model").json()
     assert (model["model"], model["network"]) == ("bundled", "compact")
     assert model["classes"] == list(FASHION_MNIST_CLASSES)

@@ -1,7 +1,7 @@
-"""The access log: one line a request, written off the hot path.
+"""The access log: one line per request, written off the hot path.
 
-A call of `logging` for each request costs 15 % of the throughput. Lines are collected instead, and written
-together: 30 ms later, or when the process exits. `kill -9` loses those of the last 30 ms.
+Calling `logging` for each request costs 15 % of the throughput. Instead, lines are collected and written
+together: after 30 ms, or when the process exits. `kill -9` loses the lines of the last 30 ms.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class AccessLog:
             self._second = second
             self._time = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
         address = "_" if client is None else f"{client[0]}:{client[1]}"
-        if not path.isprintable():  # no client may write lines of its own into the log
+        if not path.isprintable():  # or a client could forge log lines
             path = ascii(path)
         self._lines.append(
             f"{self._time} [INFO] [access] {address} (method={method},path={path}) "
@@ -45,7 +45,7 @@ class AccessLog:
                 self.flush()
 
     def flush(self) -> None:
-        """Write what was collected."""
+        """Write the collected lines."""
         lines, self._lines = self._lines, []
         if lines:
             self.stream.write("".join(lines))

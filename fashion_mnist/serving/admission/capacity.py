@@ -1,4 +1,4 @@
-"""How much a worker takes on at once: requests in flight, bytes of their bodies."""
+"""Limits on the load of one worker: requests in flight, and the bytes of their bodies."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -20,7 +20,7 @@ class CorsPolicy:
         self.by_origin = {origin: self._headers(origin) for origin in self.origins}
 
     def headers(self, origin: bytes | None) -> Headers:
-        """Return what a response to a request with this Origin header carries.
+        """Return the CORS headers of a response to a request with this Origin header.
 
         A response to another origin carries no permission, and the browser keeps it from the page.
         """
@@ -30,9 +30,9 @@ class CorsPolicy:
         return self.by_origin.get(origin, (VARY,)) if origin is not None else (VARY,)
 
     def preflight(self, method: str, headers: Iterable[tuple[bytes, bytes]]) -> Headers | None:
-        """Return what the response to a preflight adds, or None if the request is not one.
+        """Return the headers that answer a preflight, or None if the request is not one.
 
-        Any request header is allowed: what a header may do is decided when it comes.
+        Any request header is allowed: headers are checked when the request itself arrives.
         """
         if method != "OPTIONS":
             return None

@@ -1,8 +1,8 @@
 """The gate: every request passes it, on the fast path and through ASGI, on every route.
 
-What all requests must meet lives here and nowhere else: request id, metrics, CORS and capacity now; keys,
-rate limits and drain have their place in `Gate.admit`. It is synchronous and free of ASGI types, so that both
-ways of serving can call it.
+Whatever applies to all requests lives here and nowhere else: request id, metrics, CORS and capacity now; API
+keys, rate limits and draining belong in `Gate.admit`. The gate is synchronous and free of ASGI types, so that
+the fast path can call it too.
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ class Gate:
         self.access_log = access_log
 
     def admit(self, method: str, path: str, headers: Headers, client: Client | None) -> Ticket | Response:
-        """Admit a request, or return the response of one that is not let in, complete and recorded.
+        """Admit a request, or return the response that ends it here, complete and recorded.
 
         method: in upper case. path: as routed, without the query. headers: names in lower case.
         client: the peer of the connection, None if it has no address.
@@ -91,7 +91,7 @@ class Gate:
         if self.cors is not None:
             origin = next((value for name, value in headers if name == b"origin"), None)
             ticket.headers += self.cors.headers(origin)
-            # before all that could refuse it: a preflight carries no credentials
+            # before anything that could reject it: a preflight carries no credentials
             preflight = self.cors.preflight(method, headers)
             if preflight is not None:
                 return self._respond(ticket, Response(200, ((b"content-length", b"0"), *preflight), b""))

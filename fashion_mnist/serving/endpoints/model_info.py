@@ -1,4 +1,4 @@
-"""GET /model: what is served."""
+"""GET /model: describes the served model."""
 
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ METRICS: Final = ("n", "accuracy", "precision", "recall", "f1", "nll")
 
 
 def describe_model(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
-    """Return the answer of GET /model: tag, classes, shape, limits, metrics."""
+    """Return the content of GET /model: tag, classes, shape, limits, metrics."""
     record = served.predictor.record
     metrics = record.metrics or {}
     return {

@@ -1,4 +1,4 @@
-"""The OpenAPI description of the service, with examples that are the served model's own answers."""
+"""The OpenAPI description of the service; its examples are answers of the served model."""
 
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ REF: Final = "#/components/schemas/"
 
 
 def describe(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
-    """The document for /docs.json."""
+    """Return the document for /docs.json."""
     return {
         "openapi": "3.0.3",
         "info": {
@@ -40,8 +40,8 @@ def describe(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
         "paths": {
             "/predict": {"post": _predict(served, config)},
             "/model": {"get": _model(served, config)},
-            "/livez": {"get": _probe("Alive", "whether the process is alive")},
-            "/readyz": {"get": _probe("Ready", "whether the model is loaded and warm")},
+            "/livez": {"get": _probe("Alive", "the process is alive")},
+            "/readyz": {"get": _probe("Ready", "the model is loaded and warm")},
             "/metrics": {"get": _probe("Metrics", "Prometheus metrics")},
         },
         "components": {"schemas": _schemas(served)},
@@ -59,7 +59,7 @@ def _predict(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
         "tags": ["predict"],
         "description": (
             f"At most {config.max_body_bytes} bytes, {config.max_images} images and {config.max_pixels} "
-            "pixels a picture. The picture's format is read from its bytes, not from the header."
+            "pixels per picture. A picture's format is read from its bytes, not from the header."
         ),
         "parameters": [
             {
@@ -73,7 +73,7 @@ def _predict(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
         "requestBody": {"required": True, "content": _bodies(served)},
         "responses": {
             "200": {
-                "description": "one object for one picture, `predictions` for a batch",
+                "description": "an object for one picture, a list `predictions` for a batch",
                 "headers": _HEADERS,
                 "content": {
                     JSON: {
@@ -114,7 +114,7 @@ def _bodies(served: ServedModel) -> dict[str, Any]:
             "schema": {
                 "type": "object",
                 "required": ["pixels"],
-                "properties": {"pixels": {"type": "string", "description": "the JSON of `pixels`"}},
+                "properties": {"pixels": {"type": "string", "description": "`pixels` as JSON text"}},
             },
             "example": {"pixels": orjson.dumps(flat).decode()},
         },
@@ -122,7 +122,7 @@ def _bodies(served: ServedModel) -> dict[str, Any]:
             "schema": {
                 "type": "string",
                 "format": "binary",
-                "description": "what numpy.save writes: uint8, one image or a batch, flat or shaped",
+                "description": "a file written by numpy.save: uint8, one image or a batch, flat or shaped",
             }
         },
     }
@@ -130,7 +130,7 @@ def _bodies(served: ServedModel) -> dict[str, Any]:
 
 def _model(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
     return {
-        "summary": "What is served: tag, classes, shape, limits, metrics",
+        "summary": "Describe the served model: tag, classes, shape, limits, metrics",
         "operationId": "model",
         "tags": ["model"],
         "responses": {
@@ -223,7 +223,7 @@ def _prediction(spec: ModelSpec) -> dict[str, Any]:
             "confidence": probability,
             "probabilities": {
                 "type": "object",
-                "description": "in the order of the model's classes; sums to 1",
+                "description": "in the order of the model's classes; sums to 1 without `top`",
                 "additionalProperties": probability,
             },
             "in_distribution": {
@@ -231,16 +231,16 @@ def _prediction(spec: ModelSpec) -> dict[str, Any]:
                 "nullable": True,
                 "description": "whether ood_score is at most the model's threshold",
             },
-            "ood_score": {"type": "number", "nullable": True, "description": "higher is stranger"},
+            "ood_score": {"type": "number", "nullable": True, "description": "higher is more unusual"},
             "model": {"type": "string", "description": "absent inside a batch"},
         },
     }
 
 
 _HEADERS: Final = {
-    "X-Request-ID": {"description": "the caller's, if it sent one", "schema": {"type": "string"}}
+    "X-Request-ID": {"description": "the caller's, else a new one", "schema": {"type": "string"}}
 }
-_RETRY_AFTER: Final = {"description": "seconds", "schema": {"type": "integer"}}
+_RETRY_AFTER: Final = {"description": "seconds to wait", "schema": {"type": "integer"}}
 
 
 def _ref(name: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""POST /predict: body -> images -> the model's queue -> response. Through ASGI, or on the fast path."""
+"""POST /predict: body -> images -> the model's queue -> response, through ASGI or on the fast path."""
 
 import functools
 import logging
@@ -39,9 +39,9 @@ PATH: Final = "/predict"
 
 
 class PredictEndpoint:
-    """An ASGI application, and the handler of the fast path. Both are behind the gate.
+    """The endpoint: an ASGI application and the handler of the fast path, both behind the gate.
 
-    current: returns the model that is served now; a request asks once and keeps it.
+    current: returns the model that is served now; a request calls it once and keeps the model.
     """
 
     def __init__(self, current: Callable[[], ServedModel], config: ServeConfig) -> None:
@@ -86,13 +86,13 @@ class PredictEndpoint:
         return PredictRequest(*images, options)
 
     async def _in_thread(self, function: Callable[[], R]) -> R:
-        """Run what takes milliseconds beside the event loop, which other requests need."""
+        """Run in a thread what takes milliseconds: other requests need the event loop."""
         return await anyio.to_thread.run_sync(function, limiter=self.decoders)
 
     def try_answer(self, exchange: Exchange) -> bool:
-        """Answer a small request on the fast path; return False if it must take the way through ASGI."""
+        """Answer a small request on the fast path; return False if it must go through ASGI."""
         served, body = self.current(), exchange.body
-        # for models of tiny images, a quick body could hold more images than one item of the queue may
+        # with tiny images, a quick body could hold more images than one queue item may
         if len(body) > min(self.limits.body_bytes, PIECE_IMAGES * served.spec.pixel_count):
             return False
         try:
@@ -109,7 +109,7 @@ class PredictEndpoint:
 
 
 class Responder:
-    """Receives the predictions for a request on the fast path, and writes the response; see Waiter."""
+    """Receives the predictions for a fast-path request and writes the response; see Waiter."""
 
     __slots__ = ("exchange", "request", "served")
 
@@ -119,7 +119,7 @@ class Responder:
         self.request = request
 
     def done(self) -> bool:
-        """Never: a request counts even if its client has left."""
+        """Return False: a request is completed and counted even if its client has left."""
         return False
 
     def set_result(self, result: Predictions | Exception, /) -> None:
@@ -134,7 +134,7 @@ class Responder:
 
 
 def failure(error: Exception) -> Response:
-    """Return the response to a request that raised this; what is not the client's fault is logged."""
+    """Return the response to a request that raised `error`; log it unless it is an InputError."""
     if not isinstance(error, InputError):
         logger.error("prediction failed", exc_info=error)
         error = internal_error()

@@ -1,7 +1,7 @@
-"""Adaptive batching: requests that wait enter the model together, as soon as the model is free.
+"""Adaptive batching: waiting requests enter the model together, as soon as the model is free.
 
-BentoML's own dispatcher makes a request wait for company as long as earlier batches have waited, and looks at
-its queue once a millisecond. After a busy minute a lone client waits 13 ms for requests that never come, and
+BentoML's own dispatcher holds a request back for as long as earlier batches have waited, and looks at its
+queue once a millisecond. After a busy minute a lone client waits 13 ms for requests that never come, and
 under load the model idles while responses are written. Here a batch starts when the model is free and the
 event loop has read everything that has arrived: one request alone at no load, a full batch at full load;
 nothing waits on purpose. A batch has a size that the model runs in one call: of 13 waiting items 8 start, and
@@ -31,7 +31,7 @@ class Waiter(Protocol[Result]):
     """Receives one result. `asyncio.Future` qualifies."""
 
     def done(self) -> bool:
-        """Return whether nobody waits for the result any more."""
+        """Return whether nobody is waiting for the result any more."""
 
     def set_result(self, result: Result | Exception, /) -> None:
         """Receive the result, or the exception in its place; called once, in the event loop."""
@@ -51,7 +51,7 @@ class BatchQueue(Generic[In, Out]):
     run: returns one result for each item of a batch; what it raises is the result of all of them.
     is_brief: whether a batch runs in the event loop, which is blocked meanwhile, or in a thread.
     sizes: possible batch sizes in falling order, the last one 1. max_wait_s: seconds that an item may wait;
-    then its result is InputError: overloaded. A batch that never ends refuses nobody.
+    then its result is InputError: overloaded. This is checked between batches only, not while one hangs.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class BatchQueue(Generic[In, Out]):
         items = [job.item for job in jobs]
         try:
             brief = self.is_brief(items)
-        except Exception as error:  # noqa: BLE001 - it is the result of those that wait
+        except Exception as error:  # noqa: BLE001 - the waiters receive it
             _hand_out(jobs, [error] * len(jobs))
             self._plan()
             return
@@ -144,7 +144,7 @@ class BatchQueue(Generic[In, Out]):
             results = self.run(items)
             if len(results) != len(items):
                 raise RuntimeError(f"{len(results)} results for {len(items)} items")
-        except Exception as error:  # noqa: BLE001 - it is the result of those that wait
+        except Exception as error:  # noqa: BLE001 - the waiters receive it
             return [error] * len(items)
         return results
 
@@ -155,5 +155,5 @@ def _hand_out(jobs: Sequence[Job[In, Out]], results: Sequence[Out | Exception]) 
             continue
         try:
             job.waiter.set_result(result)
-        except Exception:  # one that cannot take its result must not cost the others theirs
+        except Exception:  # a failing waiter must not cost the others their results
             logger.exception("a response could not be written")

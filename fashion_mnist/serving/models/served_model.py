@@ -25,20 +25,20 @@ PIECE_IMAGES: Final = 64
 requests share the model with it."""
 BRIEF_S: Final = 0.02
 """Longest batch that may block the event loop. A longer one runs in a thread, which competes with the event
-loop for the interpreter and the processor and costs a quarter of the throughput."""
+loop for the GIL and the CPU and costs a quarter of the throughput."""
 MEMORY: Final = 0.9
-"""Weight of the past in the moving average of the time an image takes: it follows a change within ten
-batches, and one batch that was interrupted does not send the next into a thread."""
+"""Weight of the past in the moving average of the time per image: it follows a change within ten batches, and
+a single interrupted batch does not send the next one to the thread."""
 
 
 class ServedModel:
-    """A chosen model, compiled, warm, and with a queue of its own.
+    """A chosen model, compiled and warm, with its queue.
 
-    A request is decoded for its spec, queued at it and answered by it. Whoever replaces the served model
-    assigns another object; requests in flight finish with the one they began with.
+    A request uses one object for decoding, queueing and encoding. To replace the served model, assign another
+    object; requests in flight finish with the one they began with.
 
     name: as in responses. example: one of the model's own images, uint8 (1, H, W[, 3]), for the documentation
-    and the warm-up. image_s: moving average of the seconds that an image takes.
+    and the warm-up. image_s: moving average of the seconds per image.
     Raises ModelError.
     """
 
@@ -63,7 +63,7 @@ class ServedModel:
         self.image_s = perf_counter() - start
 
     def start_counting(self, batch_sizes: Any) -> None:
-        """Show model and predictions in /metrics from now on; the warm-up is not traffic.
+        """Show the model and count predictions in /metrics from now on, so that the warm-up is left out.
 
         batch_sizes: a Prometheus histogram.
         """
@@ -78,7 +78,7 @@ class ServedModel:
         self.queue.enqueue(images, waiter)
 
     async def predict(self, images: NDArray[np.uint8]) -> Predictions:
-        """Classify uint8 images (n, H, W[, 3]) through the queue; any n from 1.
+        """Classify uint8 images (n, H, W[, 3]) through the queue; n is at least 1.
 
         Raises InputError: overloaded, and what the network raises.
         """

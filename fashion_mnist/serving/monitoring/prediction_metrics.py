@@ -1,8 +1,8 @@
-"""What /metrics tells of predictions, errors and the model, beside BentoML's own metrics of requests.
+"""Metrics of predictions, errors and the model, shown in /metrics beside BentoML's request metrics.
 
-BentoML's client (bentoml 1.4.39) adds the workers up; it has to be asked for in the worker. All series are
-there from the start, at 0: a rate over a series that begins with its first error misses that error. Labels
-are the model's classes and our own codes; no client of the service can add to them.
+BentoML's metrics client (bentoml 1.4.39) adds up the workers; it must be requested inside a worker. Every
+series exists from the start, at 0: a rate over a series that begins with its first error misses that error.
+Label values are the model's classes and our own error codes; clients of the service cannot add any.
 """
 
 import functools
@@ -19,40 +19,38 @@ PREFIX: Final = "fashion_mnist"
 
 @functools.cache
 def _counter(name: str, documentation: str, *labels: str) -> Any:
-    """A metric may be made once in a process."""
+    """Create a counter, or return the existing one: a process may create each name only once."""
     client = BentoMLContainer.metrics_client.get()
     return client.Counter(f"{PREFIX}_{name}", documentation, labelnames=labels)
 
 
 @functools.cache
 def error_counters() -> dict[str, Any]:
-    """One for each code of HTTP_ERRORS."""
-    counter = _counter("errors_total", "Requests answered with an error, by its code", "code")
+    """Return one counter for each code of HTTP_ERRORS."""
+    counter = _counter("errors_total", "Requests answered with an error, by code", "code")
     return {code: counter.labels(code) for code in HTTP_ERRORS}
 
 
 def count_error(code: str) -> None:
-    """An answer with this code is given."""
+    """Count one error response with this code."""
     error_counters()[code].inc()
 
 
 class PredictionCounters:
-    """Images by predicted class, and those that look like nothing the model has learnt.
+    """Counts images by predicted class, and images unlike the training images.
 
-    calibrated: whether the model can tell the latter; else there is no counter, since 0 would be wrong.
+    calibrated: whether the model can detect the latter; else they have no counter, since 0 would be wrong.
     """
 
     def __init__(self, classes: tuple[str, ...], *, calibrated: bool) -> None:
         by_class = _counter("predictions_total", "Images by predicted class", "class")
         self.by_class = [by_class.labels(name) for name in classes]
         self.strange = (
-            _counter("out_of_distribution_total", "Images unlike what the model has learnt")
-            if calibrated
-            else None
+            _counter("out_of_distribution_total", "Images unlike the training images") if calibrated else None
         )
 
     def add(self, predictions: Predictions) -> None:
-        """Count one batch: the cost grows with the classes found in it, not with its images."""
+        """Count one batch. The cost grows with the classes found in it, not with its images."""
         counts = np.bincount(predictions.class_ids, minlength=len(self.by_class))
         for class_id in counts.nonzero()[0].tolist():
             self.by_class[class_id].inc(int(counts[class_id]))
@@ -63,7 +61,7 @@ class PredictionCounters:
 
 @functools.cache
 def _model_info() -> Any:
-    """Of several workers with the same model, one series: the largest of their ones."""
+    """Return the gauge of served models; `max` merges the workers' values, all 1, into one series."""
     labels = ("model", "network", "precision")
     client = BentoMLContainer.metrics_client.get()
     return client.Gauge(
@@ -72,5 +70,5 @@ def _model_info() -> Any:
 
 
 def show_model(name: str, network: str, precision: str) -> None:
-    """Name the served model; called when it is ready."""
+    """Show the served model in /metrics; called when it is ready."""
     _model_info().labels(name, network, precision).set(1)

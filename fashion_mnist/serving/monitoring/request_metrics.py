@@ -11,10 +11,10 @@ OTHER = "other"
 
 
 class RequestMetrics(RunnerTrafficMetricsMiddleware):
-    """The metrics of bentoml 1.4.39's middleware under their names and labels, looked up once and kept.
+    """Records the metrics of bentoml 1.4.39's middleware, same names and labels; looks up each series once.
 
-    paths: the endpoints. Every other path counts as `other`: a client that invents paths must not fill the
-    memory with counters. The metrics are created when the first request begins, in the worker.
+    paths: the endpoints. Every other path counts as `other`, so that a client that invents paths cannot fill
+    the memory with counters. The metrics are created when the first request begins, in the worker.
     """
 
     def __init__(self, *, paths: Collection[str], **options: Any) -> None:
@@ -25,7 +25,7 @@ class RequestMetrics(RunnerTrafficMetricsMiddleware):
         self.status_metrics = cache(self._status_metrics)
 
     def begin(self, path: str, start: float) -> tuple[str, float]:
-        """Record that a request arrived at this time of perf_counter(). Pass the result to `end`."""
+        """Record an arrival at `start`, a time of perf_counter(). Pass the result to `end`."""
         if not self._is_setup:
             self._setup()
         endpoint = path if path in self.paths else OTHER
@@ -36,7 +36,7 @@ class RequestMetrics(RunnerTrafficMetricsMiddleware):
         return endpoint, start
 
     def end(self, begun: tuple[str, float], status: int | None) -> None:
-        """Record its response. status: None if the client left; then nothing is counted."""
+        """Record the response. status: None if the client left first; then no response is counted."""
         endpoint, start = begun
         in_progress, _ = self.endpoint_metrics(endpoint)
         in_progress.dec()

@@ -1,4 +1,4 @@
-"""Bodies of requests to images: JSON, forms, .npy, pictures. Knows only the spec that it is given."""
+"""Decodes request bodies to images: JSON, forms, .npy files, pictures. Depends only on the given spec."""
 
 import io
 from typing import Any, Final
@@ -15,16 +15,16 @@ from fashion_mnist.serving.protocol.requests import FORM, JSON, MULTIPART, NPY, 
 from fashion_mnist.spec import ModelSpec
 
 QUICK_BYTES: Final = 8_192
-"""Bodies up to this size decode in microseconds, in the event loop. A small file can hold a large picture, so
-a picture must be as small in pixels too. Larger bodies are decoded in threads."""
+"""Bodies up to this size decode in microseconds, in the event loop; larger ones are decoded in threads. A
+small file can hold a large picture, so the same limit applies to the pixels of a picture."""
 MAX_NPY_HEADER_BYTES: Final = 256
-"""numpy.save writes 118. numpy parses the header as a Python literal: a long one would take a second."""
+"""numpy.save writes 118. numpy parses the header as a Python literal; a long one would take a second."""
 SPARE: Final = 200_000
 """Slack above a limit that is still parsed, so that the error can name the fault."""
 LIST_ESCAPES: Final = ((b"%2C", b","), (b"%5B", b"["), (b"%5D", b"]"), (b"%20", b"+"))
-"""Escapes that a form writes for the characters of a JSON list; there can be millions of them."""
+"""Escapes of a JSON list's characters in a form; one form can hold millions of them."""
 MAX_ESCAPES: Final = 10_000
-"""Other escapes in one form: decoding each takes 250 bytes."""
+"""Most other escapes in one form: decoding each takes 250 bytes of memory."""
 
 Images = tuple[NDArray[np.uint8], bool]
 """Images uint8 (n, H, W[, 3]), and whether they are a single image rather than a batch of one."""
@@ -56,14 +56,14 @@ def read_json(body: bytes, spec: ModelSpec, limits: Limits) -> Images:
     except orjson.JSONDecodeError as error:
         if "depth limit" in str(error):
             raise InputError(
-                "too_deep", "the JSON is nested too deep; an image is a list, or a list of rows"
+                "too_deep", "the JSON is nested too deeply; send an image as a list of numbers or rows"
             ) from error
         raise InputError("broken_json", f'the body is not JSON: {error}; send {{"pixels": […]}}') from error
     if not isinstance(content, dict) or "pixels" not in content:
         raise InputError("missing_pixels", 'the JSON has no `pixels`; send {"pixels": […]}')
     for name in content:
         if name != "pixels":
-            raise InputError("unknown_field", f"unknown field {name[:40]!r}; known is `pixels`")
+            raise InputError("unknown_field", f"unknown field {name[:40]!r}; send only `pixels`")
     values = content["pixels"]
     if isinstance(values, list) and len(values) == spec.pixel_count:
         flat = _flat_image(values, body)
@@ -73,9 +73,9 @@ def read_json(body: bytes, spec: ModelSpec, limits: Limits) -> Images:
 
 
 def _check_marks(body: bytes, spec: ModelSpec, limits: Limits) -> None:
-    """Refuse JSON with more values, lists, objects and strings than the images of a request can have.
+    """Reject JSON with more values, lists, objects or strings than the images of a request can have.
 
-    Parsing takes up to 30 times the size of the body and blocks all other requests, so the marks are
+    Parsing takes memory up to 30 times the size of the body and blocks all other requests, so the marks are
     counted first: n images have a comma between any two pixels and a bracket for each image and row.
     """
     if len(body) <= SPARE:
@@ -94,12 +94,12 @@ def _check_marks(body: bytes, spec: ModelSpec, limits: Limits) -> None:
         raise InputError(
             "wrong_shape",
             f"the JSON has {marks} brackets and quotes for {values} values; "
-            "an image is a list of numbers, or a list of rows",
+            "send an image as a list of numbers or a list of rows",
         )
 
 
 def _flat_image(values: list[Any], body: bytes) -> NDArray[np.uint8] | None:
-    """Convert a flat list of integers 0..255, ten times faster than the general way; None for anything else.
+    """Convert a flat list of integers 0..255, ten times faster than to_images; None for anything else.
 
     bytes() accepts only integers 0..255, and booleans, which are integers to Python. A JSON boolean must be
     spelled out in the body, so searching for it finds every one.
@@ -117,27 +117,27 @@ def read_form(body: bytes, spec: ModelSpec, limits: Limits) -> Images:
     if body.lstrip()[:1] in (b"{", b"["):
         raise InputError(
             "unsupported_content_type",
-            f"the body is JSON, the content type says {FORM}; add the header 'Content-Type: {JSON}'",
+            f"the body is JSON but the content type is {FORM}; add the header 'Content-Type: {JSON}'",
         )
     for escape, sign in LIST_ESCAPES:
         body = body.replace(escape, sign).replace(escape.lower(), sign)
     if (escapes := body.count(b"%")) > MAX_ESCAPES:
         raise InputError(
             "broken_form",
-            f"the form has {escapes} escapes besides those of lists, at most {MAX_ESCAPES} are accepted; "
-            f"send the digits as they are, or {JSON}",
+            f"the form has {escapes} escapes besides brackets, commas and spaces, at most {MAX_ESCAPES} are "
+            f"accepted; send the digits unescaped, or send {JSON}",
         )
     try:
         fields = dict(parse_qsl(body.decode("ascii"), strict_parsing=True, max_num_fields=16))
     except ValueError as error:
         raise InputError("broken_form", f"the form cannot be parsed: {error}") from error
     if "pixels" not in fields:
-        raise InputError("missing_pixels", "the form has no field `pixels`; it holds the JSON list")
+        raise InputError("missing_pixels", "the form has no field `pixels`; send the JSON list in it")
     return read_json(b'{"pixels": ' + fields["pixels"].encode() + b"}", spec, limits)
 
 
 def read_npy(body: bytes) -> NDArray[np.uint8]:
-    """Read a .npy file of uint8 without trusting it: no pickles, no allocation by its header."""
+    """Read an untrusted .npy file of uint8: no pickles, and no allocation sized by its header."""
     file = io.BytesIO(body)
     try:
         version = np.lib.format.read_magic(file)
@@ -146,12 +146,12 @@ def read_npy(body: bytes) -> NDArray[np.uint8]:
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, fortran, dtype = read_header(file, MAX_NPY_HEADER_BYTES)
-    except Exception as error:  # numpy parses the header as a Python literal: nearly anything is raised
-        raise InputError("broken_npy", "the body is not a .npy file; send what numpy.save writes") from error
+    except Exception as error:  # numpy parses the header as a Python literal, which can raise nearly anything
+        raise InputError("broken_npy", "the body is not a .npy file; send a file from numpy.save") from error
     if dtype != np.uint8:
-        raise InputError("wrong_dtype", f"the array is {dtype}, expected uint8 with 0..255")
+        raise InputError("wrong_dtype", f"the array is {dtype}, expected uint8 with values 0..255")
     if len(shape) > 8 or not all(type(length) is int and length >= 0 for length in shape):
-        raise InputError("broken_npy", "the .npy header has no possible shape; send what numpy.save writes")
+        raise InputError("broken_npy", "the .npy header has an invalid shape; send a file from numpy.save")
     start = file.tell()
     size = 1
     for length in shape:  # Python integers: no overflow
@@ -164,12 +164,12 @@ def read_npy(body: bytes) -> NDArray[np.uint8]:
     values = np.frombuffer(body, np.uint8, offset=start)
     try:
         return values.reshape(shape, order="F" if fortran else "C")
-    except (ValueError, OverflowError) as error:  # nothing times far too much
-        raise InputError("broken_npy", f"the .npy header has no possible shape: {error}") from error
+    except (ValueError, OverflowError) as error:  # (0, 10**23): no values, but a length beyond 64 bits
+        raise InputError("broken_npy", f"the .npy header has an invalid shape: {error}") from error
 
 
 def read_pictures(files: list[bytes], spec: ModelSpec, limits: Limits) -> Images:
-    """Decode picture files. Raises InputError with the index of the bad one."""
+    """Decode picture files. Raises InputError; of several files, with the index of the bad one."""
     images = np.empty((len(files), *spec.shape), np.uint8)
     for index, file in enumerate(files):
         try:

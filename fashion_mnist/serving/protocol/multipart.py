@@ -1,4 +1,4 @@
-"""The files of a multipart form."""
+"""Reads the files of a multipart form."""
 
 from collections.abc import AsyncGenerator
 
@@ -11,7 +11,7 @@ from fashion_mnist.errors import InputError
 
 
 class _Parser(MultiPartParser):
-    """Takes a part for a file too if its name is in `filename*=` alone, as some clients write it."""
+    """Also accepts a file that is named only in `filename*=`, as some clients send it."""
 
     def on_headers_finished(self) -> None:
         sent = self._current_part.content_disposition or b""
@@ -21,9 +21,10 @@ class _Parser(MultiPartParser):
 
 
 async def read_files(headers: Headers, body: bytes, most: int) -> list[bytes]:
-    """The files of a form, in its order; other fields are passed over.
+    """Return the files of a form, in order; other fields are ignored.
 
-    most: files, and other fields. Raises InputError: broken_form, too_many_parts, missing_pixels.
+    most: limit on the files, and on the other fields. Raises InputError: broken_form, too_many_parts,
+    missing_pixels.
     """
 
     async def stream() -> AsyncGenerator[bytes, None]:
@@ -40,12 +41,14 @@ async def read_files(headers: Headers, body: bytes, most: int) -> list[bytes]:
     except (MultiPartException, MultipartParseError, KeyError, ValueError) as error:
         message = getattr(error, "message", str(error))
         if message.startswith("Too many"):
-            raise InputError("too_many_parts", f"{message} At most {most} pictures are accepted.") from error
+            raise InputError(
+                "too_many_parts", f"the form has more than {most} files or fields; send several requests"
+            ) from error
         raise InputError("broken_form", f"the multipart body cannot be parsed: {message}") from error
     try:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         if not files:
-            raise InputError("missing_pixels", "the form has no file; add a field with a picture")
+            raise InputError("missing_pixels", "the form has no file; add a picture file")
         return [await file.read() for file in files]
     finally:
         await form.close()

@@ -1,4 +1,4 @@
-"""Numbers in a request, as lists or an array, to images: checked before anything is converted."""
+"""Converts the numbers of a request, nested lists or an array, to images."""
 
 import math
 from typing import Any, Final
@@ -10,17 +10,17 @@ from fashion_mnist.errors import InputError
 from fashion_mnist.spec import ModelSpec
 
 MAX_DEPTH: Final = 16
-"""Nesting of a JSON array: far more than any image needs, far less than exhausts the stack."""
+"""Deepest nesting of a JSON array: any image needs far less, and the stack allows far more."""
 
 
 def to_images(values: Any, spec: ModelSpec, max_images: int | None = None) -> tuple[NDArray[np.uint8], bool]:
-    """Check numbers and bring them to the model's shape.
+    """Check numbers and convert them to images of the model's shape.
 
     values: an array or nested lists of 0..255 with the shape (pixels,), the model's (H, W[, 3]), or
     either with a leading n. Returns images uint8 (n, H, W[, 3]) and whether it was a single image.
     Numbers and lengths are checked before anything is converted. Raises InputError: wrong_pixel_type,
     wrong_pixel_count, wrong_shape, pixel_not_integer, pixels_scaled, pixel_out_of_range, empty_batch,
-    too_deep, too_many_images; with the index, for a batch.
+    too_deep, too_many_images; for a batch, with the index of the bad image.
     """
     if isinstance(values, np.ndarray):
         return _from_array(values, spec, max_images)
@@ -64,12 +64,13 @@ def _check_count(images: int, most: int | None) -> None:
 
 
 def _first_lengths(values: Any) -> tuple[int, ...]:
-    """The shape of these lists, if all were as long as the first ones; () for a number."""
+    """Return the lengths of the first list at each depth: the shape, if it is regular; () for a number."""
     shape: tuple[int, ...] = ()
     while isinstance(values, list):
         if len(shape) == MAX_DEPTH:
             raise InputError(
-                "too_deep", f"`pixels` is nested more than {MAX_DEPTH} deep; an image is a list, or rows"
+                "too_deep",
+                f"`pixels` is nested more than {MAX_DEPTH} deep; send an image as a list of numbers or rows",
             )
         shape = (*shape, len(values))
         values = values[0] if values else None
@@ -77,9 +78,9 @@ def _first_lengths(values: Any) -> tuple[int, ...]:
 
 
 def _is_batch(shape: tuple[int, ...], spec: ModelSpec) -> bool:
-    """Whether lists of this shape are several images.
+    """Return whether lists of this shape are several images.
 
-    Of n x m numbers, the m are pixels or a row: a row is far shorter than an image.
+    n x m numbers are n flat images or n rows of one image; a row is far shorter than an image.
     """
     if len(shape) == len(spec.shape):
         return math.prod(shape[1:]) >= spec.pixel_count / 2
@@ -87,9 +88,9 @@ def _is_batch(shape: tuple[int, ...], spec: ModelSpec) -> bool:
 
 
 def _read_image(values: Any, shape: tuple[int, ...], spec: ModelSpec, index: int | None) -> NDArray[np.uint8]:
-    """One image of lists of numbers, uint8 (H, W[, 3]).
+    """Read one image from lists of numbers, uint8 (H, W[, 3]).
 
-    shape: of the first image, which all of a batch have. index: of the batch, for errors.
+    shape: that of the first image, required of the whole batch. index: position in the batch, for errors.
     """
     if not isinstance(values, list):
         raise InputError("wrong_shape", f"an image is {_json_type(values)}, {_wanted(spec)}", index)
@@ -100,7 +101,7 @@ def _read_image(values: Any, shape: tuple[int, ...], spec: ModelSpec, index: int
     if found != shape:
         raise InputError(
             "wrong_shape",
-            f"an image is {_by(found)}, the first one of the batch {_by(shape)}; send all in one form",
+            f"an image is {_by(found)}, the first one is {_by(shape)}; send all images in the same form",
             index,
         )
     _check_numbers(values, shape, spec, index)
@@ -108,9 +109,9 @@ def _read_image(values: Any, shape: tuple[int, ...], spec: ModelSpec, index: int
 
 
 def _check_numbers(values: list[Any], shape: tuple[int, ...], spec: ModelSpec, index: int | None) -> None:
-    """Raise for the first list that is not as long as `shape` says, or leaf that is no number.
+    """Raise InputError for the first list not as long as `shape` says, or leaf that is not a number.
 
-    bool is refused: numpy would take it for one.
+    Booleans are rejected here, because numpy would convert them to 0 and 1.
     """
     if len(values) != shape[0]:
         raise InputError("wrong_shape", f"the rows of an image differ in length, {_wanted(spec)}", index)
@@ -131,12 +132,12 @@ def _wrong_shape(shape: tuple[int, ...], spec: ModelSpec, index: int | None) -> 
     came = f"{_by(shape)} pixels" if shape else "a single number"
     code = "wrong_shape"
     if len(shape) == 2 and shape[1] >= spec.pixel_count / 2:  # n x 783: a batch of flat images
-        code, came = "wrong_pixel_count", f"{shape[1]} pixels an image"
+        code, came = "wrong_pixel_count", f"{shape[1]} pixels per image"
     return InputError(code, f"{came}, {_wanted(spec)}", index)
 
 
 def _to_uint8(pixels: NDArray[Any], index: int | None) -> NDArray[np.uint8]:
-    """Numbers (pixels,) to uint8, or the error for the first one that is none of 0..255."""
+    """Convert numbers (pixels,) to uint8. Raises InputError for the first one that is not in 0..255."""
     if pixels.dtype.kind != "O" and pixels.dtype.kind not in "iuf":
         raise InputError("wrong_pixel_type", f"the pixels are {pixels.dtype}, expected numbers 0..255", index)
     if pixels.dtype.kind == "O":
@@ -150,7 +151,7 @@ def _to_uint8(pixels: NDArray[Any], index: int | None) -> NDArray[np.uint8]:
         if pixels.max() <= 1:
             raise InputError(
                 "pixels_scaled",
-                "all pixels are within 0..1, with fractions; expected 0..255: multiply by 255 and round",
+                "all pixels lie within 0..1, some are fractions; expected 0..255: multiply by 255 and round",
                 index,
             )
         at = int(fraction.argmax())
@@ -159,7 +160,7 @@ def _to_uint8(pixels: NDArray[Any], index: int | None) -> NDArray[np.uint8]:
 
 
 def _wanted(spec: ModelSpec) -> str:
-    return f"expected {spec.pixel_count} or {_by(spec.shape)}, or a batch of such"
+    return f"expected {spec.pixel_count} or {_by(spec.shape)}, or a batch of either"
 
 
 def _by(shape: tuple[int, ...]) -> str:

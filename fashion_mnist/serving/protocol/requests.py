@@ -30,7 +30,7 @@ MAX_PARAMETERS: Final = 16
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold. pixels: of one picture."""
+    """Limits on one request. pixels: of one picture."""
 
     body_bytes: int
     images: int
@@ -39,9 +39,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Options:
-    """What a request asks for in its query; each field is a row of PARAMETERS.
+    """Options from a request's query; each field is a row of PARAMETERS.
 
-    top: number of most probable classes to answer, None for all.
+    top: number of most probable classes to return, None for all.
     """
 
     top: int | None = None
@@ -59,7 +59,7 @@ class PredictRequest:
 class Parameter(NamedTuple):
     """A query parameter of /predict.
 
-    read: value of the parameter, or None if it is not one. expected: for the error. schema: for OpenAPI.
+    read: returns the value, or None if it is invalid. expected: for the error. schema: for OpenAPI.
     """
 
     description: str
@@ -77,15 +77,15 @@ PARAMETERS: Final = {
     "top": Parameter(
         "number of most probable classes to keep in `probabilities`",
         _read_top,
-        lambda spec: f"the number of classes wanted, 1..{len(spec.classes)}",
+        lambda spec: f"the number of classes to return, 1..{len(spec.classes)}",
         lambda spec: {"type": "integer", "minimum": 1, "maximum": len(spec.classes)},
     ),
 }
-"""Every query parameter: reading, the errors and the OpenAPI document follow from it."""
+"""Every query parameter; parsing, errors and the OpenAPI document are derived from this table."""
 
 
 def read_head(headers: dict[bytes, bytes], query: bytes, spec: ModelSpec) -> tuple[str, Options]:
-    """Return media type and options of a request. headers: names in lower case. Raises InputError."""
+    """Return the media type and options of a request. headers: names in lower case. Raises InputError."""
     options = read_options(query.decode("latin-1"), spec) if query else Options()
     return media_type(headers.get(b"content-type", b"").decode("latin-1")), options
 
@@ -100,12 +100,12 @@ def read_options(query: str, spec: ModelSpec) -> Options:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
     except ValueError as error:
         raise InputError(
-            "unknown_parameter", f"more than {MAX_PARAMETERS} parameters; known is {known}"
+            "unknown_parameter", f"the query has more than {MAX_PARAMETERS} parameters; accepted: {known}"
         ) from error
     values: dict[str, Any] = {}
     for name, text in pairs:
         if name not in PARAMETERS:
-            raise InputError("unknown_parameter", f"unknown parameter {name[:40]!r}; known is {known}")
+            raise InputError("unknown_parameter", f"unknown parameter {name[:40]!r}; accepted: {known}")
         parameter = PARAMETERS[name]
         value = None if name in values else parameter.read(text, spec)
         if value is None:
@@ -116,7 +116,7 @@ def read_options(query: str, spec: ModelSpec) -> Options:
 
 
 def media_type(content_type: str) -> str:
-    """Return the type without its parameters. Raises InputError: unsupported_content_type."""
+    """Return the media type without its parameters. Raises InputError: unsupported_content_type."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind in CONTENT_TYPES:
         return kind
@@ -124,6 +124,6 @@ def media_type(content_type: str) -> str:
     if kind.startswith("image/") or kind == "application/pdf":
         raise InputError(
             "unsupported_picture_format",
-            f"{kind} is not decoded; convert it to PNG, JPEG, WebP, BMP or GIF",
+            f"{kind} is not supported; convert it to PNG, JPEG, WebP, BMP or GIF",
         )
     raise InputError("unsupported_content_type", f"{came}; send one of {', '.join(CONTENT_TYPES)}")

@@ -1,4 +1,4 @@
-"""Predictions and errors to HTTP responses. Knows neither ASGI nor Starlette: both ways of serving use it."""
+"""Encodes predictions and errors as HTTP responses, free of ASGI: the fast path uses it too."""
 
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
@@ -33,9 +33,9 @@ def json_response(body: bytes, status: int = 200, headers: Iterable[Header] = ()
 
 
 def error_response(error: InputError, headers: Iterable[Header] = ()) -> Response:
-    """Build the response to an error, and count it by its code; 503 says when to come back.
+    """Build the response to an error and count it by its code; a 503 carries Retry-After.
 
-    Every error passes through here, also those that BentoML's metrics do not see.
+    Every error passes through here, including those that BentoML's metrics do not see.
     """
     count_error(error.code)
     if error.status == 503:
@@ -44,7 +44,7 @@ def error_response(error: InputError, headers: Iterable[Header] = ()) -> Respons
 
 
 def internal_error() -> InputError:
-    """Return what a client may know about a failure of the service."""
+    """Return the error for a failure of the service; it hides the cause from the client."""
     return InputError("internal_error", "the service failed on this request; its log has the cause")
 
 

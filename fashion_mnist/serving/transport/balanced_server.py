@@ -1,11 +1,11 @@
 """Accepting connections: each worker takes an equal share of them.
 
 Workers share one listening socket. The kernel wakes all of them for a connection and the quickest takes it:
-of 32 connections opened at once, one of two workers gets 22 and the other 10, and half a processor idles.
+of 32 connections opened at once, one of two workers gets 22 and the other 10, and half a CPU idles.
 Here a worker asks the kernel how many connections wait, accepts an equal share of them at once, and then
-leaves the socket to the others for a time proportional to what it took. Nothing is shared between the
-workers: all accept at the same pace, and one that is busy or dead holds up nobody. A worker alone accepts all
-that wait at once, where libuv accepts one between two batches.
+leaves the socket to the others for a time proportional to what it took. Workers share no state: all accept
+at the same pace, and a busy or dead worker holds up no other. A lone worker accepts all waiting connections
+at once, where libuv accepts one between two batches.
 docs/performance.md has the figures.
 """
 
@@ -21,13 +21,13 @@ import uvicorn
 logger = logging.getLogger("bentoml.service")
 
 PACE_S: Final = 0.001
-"""Pause for each accepted connection: longer than accepting takes, so that the others catch up. Two workers
+"""Pause per accepted connection: longer than accepting takes, so that the others catch up. Two workers
 accept 32 connections within 16 ms."""
 MAX_PAUSE_S: Final = 0.05
 """Bound on the pause after hundreds of connections: a newcomer waits no longer than this."""
 EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 EXHAUSTED_PAUSE_S: Final = 1.0
-"""As asyncio: without descriptors or memory for a connection, wait before the next attempt."""
+"""Pause before the next attempt when descriptors or memory for a connection ran out, as in asyncio."""
 TCP_INFO_WAITING: Final = struct.Struct("=24xI")
 """tcpi_unacked of Linux's tcp_info: for a listening socket, the connections that wait to be accepted."""
 
@@ -107,7 +107,7 @@ class BalancedServer(uvicorn.Server):
 
 
 def count_waiting(listener: socket.socket) -> int:
-    """Return how many connections wait to be accepted, at least 1; 1 where the system does not tell."""
+    """Return how many connections wait to be accepted, at least 1; 1 if the system does not report it."""
     try:
         info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_WAITING.size)
         (waiting,) = TCP_INFO_WAITING.unpack(info)

@@ -10,11 +10,11 @@ from fashion_mnist.serving.admission.gate import Gate, Ticket
 from fashion_mnist.serving.protocol.responses import Response, error_response
 
 TICKET: Final = "fashion_mnist.ticket"
-"""Key of a scope under which the fast path leaves the ticket of a request that it admitted but passes on."""
+"""Scope key under which the fast path stores the ticket of a request that it admitted but passed on."""
 
 
 class Edge:
-    """Admits requests. Refuses WebSockets with the JSON of all errors; the application would only say 403."""
+    """Admits requests, and rejects WebSockets with a JSON error; the application would send a bare 403."""
 
     def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self.app = app
@@ -29,7 +29,9 @@ class Edge:
             await send_response(send, admitted, scope["type"])
             return
         if scope["type"] == "websocket":
-            response = error_response(InputError("not_found", "there is no WebSocket; POST to /predict"))
+            response = error_response(
+                InputError("not_found", "WebSockets are not supported; POST to /predict")
+            )
             admitted.finish(response.status)
             await send_response(send, _with(response, admitted), "websocket")
             return

@@ -1,9 +1,9 @@
 """Fast path: answers small requests straight from Uvicorn's parser, bypassing ASGI.
 
-For each request Uvicorn creates a task, a scope, an event and two messages, and middlewares stand before and
-behind them. A request for a small picture is complete when its first bytes arrive, so all of that only costs
-time: half of what Python does for such a request. Here it is taken from the parser and answered into the
-transport. It passes the same gate as every other request; anything unusual about it sends it through ASGI.
+For each request Uvicorn creates a task, a scope, an event and two messages, and middlewares wrap them. A
+request with a small picture is complete when its first bytes arrive, so all of that is overhead: half of what
+Python does for it. The fast path takes the request from the parser and writes the response to the transport.
+The request passes the same gate as every other; anything unusual about it sends it through ASGI.
 docs/performance.md has the figures.
 """
 
@@ -22,11 +22,11 @@ from fashion_mnist.serving.transport.edge import TICKET
 logger = logging.getLogger("bentoml.service")
 
 MAX_URL_BYTES: Final = 256
-"""Far more than all parameters take. Uvicorn refuses 64 KB, but this path does not pass that check."""
+"""More than any valid query needs. Uvicorn rejects URLs of 64 KB, but the fast path bypasses that check."""
 
 
 class Exchange:
-    """One request and its response, in the place of Uvicorn's RequestResponseCycle.
+    """One request and its response; replaces Uvicorn's RequestResponseCycle.
 
     headers: names in lower case. query: of the URL. ticket: from the gate. The other attributes are those
     that HttpToolsProtocol reads and sets on a cycle.
@@ -73,9 +73,9 @@ Handler = Callable[[Exchange], bool]
 class FastPathProtocol(HttpToolsProtocol):
     """Uvicorn's protocol (0.54), which first offers POSTs to one path to a handler.
 
-    A request is held back from Uvicorn until it is complete. Uvicorn sees either all of it or nothing:
+    A request is held back from Uvicorn until it is complete, so that Uvicorn sees all of it or nothing:
     `_pass_on` replays what was held, and is the only way back.
-    path: of the requests. max_bytes: of their bodies.
+    path: of these requests. max_bytes: limit on their bodies.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class FastPathProtocol(HttpToolsProtocol):
     def _answer(self, exchange: Exchange) -> bool:
         """Admit the request and offer it to the handler.
 
-        Nothing may be raised here: Uvicorn's parser would call the request invalid, and log nothing.
+        Must not raise: Uvicorn's parser would call the request invalid, and log nothing.
         """
         try:
             admitted = self.gate.admit("POST", self.path, exchange.headers, self.client)
@@ -160,7 +160,7 @@ class FastPathProtocol(HttpToolsProtocol):
         )
 
     def _pass_on(self) -> None:
-        """Let the application answer the request, from what has arrived of it."""
+        """Hand the request to the application, replaying what has arrived of it."""
         body, self.held = self.held, None
         super().on_headers_complete()
         if body:

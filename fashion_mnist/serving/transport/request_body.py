@@ -1,4 +1,4 @@
-"""Receive the body of an ASGI request within a size and a time."""
+"""Receives the body of an ASGI request, within limits on its size and duration."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,8 +18,8 @@ async def receive_body(
 ) -> bytes:
     """Receive the whole body.
 
-    announced: the Content-Length, if there is one. reserve: takes memory for bytes that have arrived; if
-    announced bytes counted, whoever announced much and sent nothing would keep all others out.
+    announced: the Content-Length, None without one. reserve: called with the size of each chunk that arrives;
+    if announced bytes counted, a client that announces much and sends nothing would keep all others out.
     Raises InputError: body_too_large (also for chunked bodies), body_timeout, and what `reserve` raises;
     ClientDisconnect.
     """
@@ -45,7 +45,8 @@ async def receive_body(
                 chunks.append(chunk)
     except TimeoutError:
         raise InputError(
-            "body_timeout", f"{size} bytes of the body arrived within {timeout_s:g} s; send it without pauses"
+            "body_timeout",
+            f"only {size} bytes of the body arrived within {timeout_s:g} s; send it without pauses",
         ) from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

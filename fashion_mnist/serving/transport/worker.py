@@ -1,8 +1,8 @@
 """Installs the balanced server and the fast path in BentoML's worker process.
 
-Read from bentoml 1.4.39, `_bentoml_impl/worker/service.py`: after it has asked the service for its ASGI
-application, a worker calls `uvicorn.Server(config).run(...)`. There is no other place to hand it a server, so
-`uvicorn.Server` is replaced for exactly that call.
+In bentoml 1.4.39 (`_bentoml_impl/worker/service.py`), a worker asks the service for its ASGI application and
+then calls `uvicorn.Server(config).run(...)`. There is no hook for another server, so `uvicorn.Server` is
+replaced for exactly that call.
 """
 
 import functools
@@ -22,7 +22,7 @@ logger = logging.getLogger("bentoml.service")
 
 @dataclass(frozen=True)
 class FastPath:
-    """What the fast path of a worker needs; see FastPathProtocol."""
+    """Parameters of a worker's fast path; see FastPathProtocol."""
 
     path: str
     max_bytes: int
@@ -44,12 +44,12 @@ class ServerInstallation:
         uvicorn.Server = self._make_server  # type: ignore[misc, assignment]
 
     def check(self) -> None:
-        """Say so in the log if the server is not ours; called when the application starts."""
+        """Log an error if BentoML does not use our server; called when the application starts."""
         if not self.used:
             self._restore()
             logger.error(
                 "BentoML did not construct uvicorn.Server: connections are not balanced, and all requests "
-                "pass through ASGI; this release is made for bentoml 1.4.39"
+                "pass through ASGI; this release requires bentoml 1.4.39"
             )
 
     def _make_server(self, config: uvicorn.Config) -> uvicorn.Server:

@@ -1,4 +1,4 @@
-"""The gate: every route and both ways of serving pass it, and what it does to each request."""
+"""The gate: every request passes it, on the fast path and through ASGI; what it does to each request."""
 
 import asyncio
 import io
@@ -27,7 +27,7 @@ PNG = {"Content-Type": "image/png"}
 
 @pytest.fixture(scope="module")
 def factory() -> Any:
-    """The service's own application, without a server: its factory, built as BentoML builds it."""
+    """The factory of the service's application, built as BentoML builds it, without a server."""
     import service
     from fashion_mnist.serving.app import AppFactory
 
@@ -37,7 +37,7 @@ def factory() -> Any:
 
 
 def call(app: ASGIApp, method: str, path: str, *, host: str = "here") -> tuple[int, bytes]:
-    """Status and body of a request through ASGI."""
+    """Send a request through ASGI; return status and body."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -60,7 +60,7 @@ def call(app: ASGIApp, method: str, path: str, *, host: str = "here") -> tuple[i
 
 
 def routes(app: Starlette) -> Iterator[tuple[str, str]]:
-    """Method and path of everything that the router knows."""
+    """Yield the method and path of every route."""
     for route in app.router.routes:
         if isinstance(route, Mount):
             yield "GET", f"{route.path}/anything"
@@ -71,7 +71,7 @@ def routes(app: Starlette) -> Iterator[tuple[str, str]]:
 
 
 class ClosedGate(Gate):
-    """Lets nothing in. asked: method, path and client of each request."""
+    """Rejects every request. asked: method, path and client of each."""
 
     def __init__(self) -> None:
         super().__init__(Capacity(1))
@@ -99,12 +99,12 @@ def test_nothing_passes_a_closed_gate_through_asgi(factory: Any) -> None:
     assert len(gate.asked) == 2 * len([*known, *unknown])
 
 
-def test_the_fast_path_of_the_service_has_the_gate_of_its_application(factory: Any) -> None:
+def test_the_fast_path_of_the_service_uses_the_gate_of_its_application(factory: Any) -> None:
     fast_path = factory.fast_path
-    assert fast_path.gate is factory.gate  # that nothing passes it there: tests/serving/transport
+    assert fast_path.gate is factory.gate  # test_fast_path.py checks that nothing bypasses it there
 
 
-def test_a_ticket_counts_in_and_out_once() -> None:
+def test_a_ticket_is_counted_in_and_out_once() -> None:
     gate = Gate(Capacity(2))
     tickets = [gate.admit("POST", "/predict", [], None) for _ in range(2)]
     refused = gate.admit("GET", "/model", [], None)
@@ -112,7 +112,7 @@ def test_a_ticket_counts_in_and_out_once() -> None:
     assert refused.status == 503
     assert b"overloaded" in refused.body
     assert {name for name, _ in refused.headers} >= {b"x-request-id", b"retry-after"}
-    for path in PROBES:  # whatever the load
+    for path in PROBES:  # admitted whatever the load
         assert isinstance(gate.admit("GET", path, [], None), Ticket)
     for ticket in tickets:
         assert isinstance(ticket, Ticket)
@@ -121,7 +121,7 @@ def test_a_ticket_counts_in_and_out_once() -> None:
     assert gate.capacity.in_flight == 0
 
 
-def test_the_callers_request_id_is_kept_if_it_can_be_printed() -> None:
+def test_the_callers_request_id_is_kept_if_it_is_printable() -> None:
     def id_for(*headers: tuple[bytes, bytes]) -> bytes:
         ticket = Gate(Capacity(1)).admit("GET", "/", headers, None)
         assert isinstance(ticket, Ticket)
@@ -176,16 +176,16 @@ def test_each_request_is_logged_on_one_line_with_address_and_status() -> None:
             ticket = gate.admit(method, path, [], ("10.0.0.1", 9))
             assert isinstance(ticket, Ticket)
             ticket.finish(404)
-        assert stream.getvalue() == ""  # not while requests wait
+        assert stream.getvalue() == ""  # nothing is written while requests wait
         await asyncio.sleep(5 * FLUSH_S)
 
     asyncio.run(serve())
     first, second = stream.getvalue().splitlines()  # probes are not logged
     assert " 10.0.0.1:9 (method=POST,path=/predict) (status=404) " in first
-    assert "path='/a\\nb'" in second  # whatever the path
+    assert "path='/a\\nb'" in second  # the path cannot break the line
 
 
-def test_outside_of_an_event_loop_lines_are_written_at_once() -> None:
+def test_log_lines_are_written_at_once_outside_an_event_loop() -> None:
     stream = io.StringIO()
     AccessLog(stream).write(None, "GET", "/", None, 0.0015)
     assert stream.getvalue().endswith(" _ (method=GET,path=/) (status=none) 1.500ms\n")

@@ -1,4 +1,4 @@
-"""What is too large, too slow or too much: refused in words, and the others are served."""
+"""Requests that are too large, too slow or too many get an error, and all others are served."""
 
 import asyncio
 import io
@@ -23,7 +23,7 @@ def test_limits_answer_413_408_and_503(start_service: StartService) -> None:
         "FASHION_MNIST_MAX_PIXELS": "1000",
         "FASHION_MNIST_BODY_TIMEOUT_S": "5",
         "FASHION_MNIST_MAX_IN_FLIGHT": "1",
-        "FASHION_MNIST_WORKERS": "1",  # the limit in flight is one of a worker
+        "FASHION_MNIST_WORKERS": "1",  # the limit on requests in flight is per worker
     }
     with start_service(**settings) as server, httpx.Client(base_url=server.url) as client:
         assert_error(post(client, "image/png", b"x" * 4001), 413, "body_too_large")
@@ -57,7 +57,7 @@ def test_limits_answer_413_408_and_503(start_service: StartService) -> None:
         assert b"body_timeout" in answer
 
 
-def test_large_bodies_are_held_within_the_memory_for_them(start_service: StartService) -> None:
+def test_large_bodies_stay_within_their_memory_limit(start_service: StartService) -> None:
     body = npy(np.zeros((100, 784), np.uint8))
     settings = {"FASHION_MNIST_MAX_BODY_BYTES": "100000", "FASHION_MNIST_MAX_BUFFERED_BYTES": "120000"}
     with (
@@ -66,11 +66,11 @@ def test_large_bodies_are_held_within_the_memory_for_them(start_service: StartSe
     ):
         address = urlsplit(server.url)
         assert address.hostname is not None
-        for end in (body[-1:], None):  # answered, or given up
+        for end in (body[-1:], None):  # completed, or abandoned
             with socket.create_connection((address.hostname, address.port or 0)) as slow:
                 head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
                 slow.sendall(f"{head}Content-Type: application/x-npy\r\n\r\n".encode() + body[:-1])
-                # in progress by the metrics: its bytes are ahead of those of the next request
+                # once the metrics count it, its bytes are read before those of the next request
                 wait_until(lambda: in_progress(client) == 1)
                 refused = wait_for(lambda: post(client, "application/x-npy", body), 503)
                 assert_error(refused, 503, "overloaded")
@@ -80,7 +80,7 @@ def test_large_bodies_are_held_within_the_memory_for_them(start_service: StartSe
                     assert slow.recv(15) == b"HTTP/1.1 200 OK"
             assert wait_for(lambda: post(client, "application/x-npy", body), 200).status_code == 200
         failed = re.findall(r'request_total{.*http_response_code="500".*} (.*)', client.get("/metrics").text)
-        assert set(failed) <= {"0.0"}  # who gave up is no failure of the service
+        assert set(failed) <= {"0.0"}  # a client that gives up is not a failure of the service
 
 
 def in_progress(client: httpx.Client) -> int:
@@ -102,7 +102,7 @@ def wait_for(ask: Callable[[], httpx.Response], status: int) -> httpx.Response:
     return answer
 
 
-def test_large_pictures_and_bulk_do_not_hold_up_the_others(
+def test_large_pictures_and_batches_do_not_hold_up_other_requests(
     start_service: StartService, test_images: NDArray[np.uint8]
 ) -> None:
     large = Image.new("LA", (6000, 6000), (200, 90))

@@ -1,4 +1,4 @@
-"""The endpoint on the fast path: what it answers there, what it passes on, and what becomes of failures."""
+"""The endpoint on the fast path: what it answers, what it passes on to ASGI, how it reports failures."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ PNG = (b"image/png", BOOT.read_bytes())
 
 
 class Request:
-    """An exchange that keeps its responses."""
+    """An exchange that records its responses."""
 
     def __init__(self, kind: bytes, body: bytes, query: bytes = b"") -> None:
         self.headers: Headers = [(b"content-type", kind)]
@@ -41,7 +41,7 @@ class Request:
 
     @property
     def answer(self) -> tuple[int, str]:
-        """Status, and class or code."""
+        """Status, and predicted class or error code."""
         (response,) = self.responses
         content = json.loads(response.body)
         return response.status, str(content.get("code") or content["prediction"])
@@ -53,7 +53,7 @@ def served() -> ServedModel:
 
 
 def ask(served: ServedModel, *requests: Request, **settings: int) -> list[bool]:
-    """Offer the requests one after the other, and wait for the responses; returns which were answered."""
+    """Offer the requests one after the other and await the responses; return which ones were taken."""
     endpoint = PredictEndpoint(lambda: served, ServeConfig().model_copy(update=settings))
 
     async def run() -> list[bool]:
@@ -90,7 +90,7 @@ def test_small_requests_are_answered(served: ServedModel) -> None:
         (Request(b"application/x-npy", b"nothing"), (400, "broken_npy")),
     ],
 )
-def test_small_bad_requests_are_answered_too_and_decoded_once(
+def test_small_bad_requests_are_answered_too(
     served: ServedModel, request_: Request, answer: tuple[int, str]
 ) -> None:
     assert ask(served, request_) == [True]
@@ -105,16 +105,16 @@ def test_small_bad_requests_are_answered_too_and_decoded_once(
         Request(b"image/png", picture(np.zeros((400, 400), np.uint8), "PNG")),  # 400 x 400 in 500 bytes
     ],
 )
-def test_what_takes_long_is_passed_on(served: ServedModel, request_: Request) -> None:
+def test_requests_that_take_long_are_passed_on(served: ServedModel, request_: Request) -> None:
     assert ask(served, request_) == [False]
     assert request_.responses == []
 
 
-def test_a_body_beyond_the_limit_is_passed_on_to_where_it_is_named(served: ServedModel) -> None:
+def test_a_body_over_the_limit_is_passed_on(served: ServedModel) -> None:
     assert ask(served, Request(*PNG), max_body_bytes=100) == [False]
 
 
-def test_of_tiny_images_no_more_enter_the_queue_at_once_than_it_takes(tmp_path: Path) -> None:
+def test_a_small_body_with_too_many_tiny_images_is_passed_on(tmp_path: Path) -> None:
     spec = ModelSpec(("a", "b"), 8, 8, 1)
     tiny = ServedModel(store.choose(str(write_untrained(tmp_path / "tiny", spec))), ServeConfig())
     many = npy(np.zeros((100, 64), np.uint8))
@@ -132,7 +132,7 @@ def test_of_tiny_images_no_more_enter_the_queue_at_once_than_it_takes(tmp_path: 
         (InputError("overloaded", "the request waited longer than 10 s; try again"), (503, "overloaded")),
     ],
 )
-def test_a_failure_of_the_model_is_answered_in_words(
+def test_a_failure_of_the_model_is_answered_with_an_error(
     served: ServedModel, monkeypatch: pytest.MonkeyPatch, error: Exception, answer: tuple[int, str]
 ) -> None:
     def fail(items: Sequence[NDArray[np.uint8]]) -> Sequence[Predictions]:
@@ -145,17 +145,17 @@ def test_a_failure_of_the_model_is_answered_in_words(
     assert (b"retry-after" in dict(request.responses[0].headers)) == (answer[0] == 503)
 
 
-def test_a_failure_before_the_queue_is_answered_in_words(
+def test_a_failure_before_the_queue_reaches_the_protocol(
     served: ServedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(served, "spec", None)
     request = Request(b"application/json", json.dumps({"pixels": [0] * 784}).encode())
     endpoint = PredictEndpoint(lambda: served, ServeConfig())
-    with pytest.raises(AttributeError):  # the protocol answers it, see test_fast_path.py
+    with pytest.raises(AttributeError):  # the protocol answers it: see test_fast_path.py
         endpoint.try_answer(request)  # type: ignore[arg-type]
 
 
-def test_a_palette_picture_is_small_enough(served: ServedModel) -> None:
+def test_a_palette_picture_is_answered(served: ServedModel) -> None:
     from PIL import Image
 
     request = Request(b"image/png", encode(Image.new("P", (28, 28))))

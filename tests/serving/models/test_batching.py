@@ -1,4 +1,4 @@
-"""The queue: what waits goes into the model together, and at once."""
+"""The queue: waiting items enter the model together, and without delay."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ SIZES = (8, 4, 2, 1)
 
 
 class Model:
-    """Doubles numbers. batches: what it was given. In a thread, it stays busy until `free` is set."""
+    """Doubles numbers. here: runs in the event loop; else in a thread, busy until `free` is set."""
 
     def __init__(self, most: int = 4, *, here: bool = False) -> None:
         self.batches: list[list[int]] = []
@@ -51,12 +51,12 @@ async def wait_for(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
-def test_what_has_come_goes_together_at_once_and_what_comes_meanwhile_next() -> None:
+def test_waiting_items_start_together_and_later_ones_form_the_next_batch() -> None:
     async def test() -> None:
         model = Model()
         tasks = [asyncio.create_task(model.submit(n)) for n in range(3)]
         await wait_for(lambda: bool(model.batches))
-        assert model.batches == [[0, 1]]  # of a size that the model runs in one call
+        assert model.batches == [[0, 1]]  # a size that the model runs in one call
         tasks += [asyncio.create_task(model.submit(n)) for n in range(3, 10)]
         await asyncio.sleep(0)
         model.free.set()
@@ -67,7 +67,7 @@ def test_what_has_come_goes_together_at_once_and_what_comes_meanwhile_next() -> 
     run(test())
 
 
-def test_in_the_event_loop_batches_are_the_same() -> None:
+def test_batches_form_the_same_way_in_the_event_loop() -> None:
     async def test() -> None:
         model = Model(here=True)
         tasks = [asyncio.create_task(model.submit(n)) for n in range(7)]
@@ -79,11 +79,11 @@ def test_in_the_event_loop_batches_are_the_same() -> None:
     run(test())
 
 
-def test_while_requests_come_the_event_loop_reads_on() -> None:
+def test_the_event_loop_keeps_reading_while_requests_arrive() -> None:
     async def test() -> None:
         model = Model(here=True, most=8)
         tasks = []
-        for number in range(4):  # each in a turn of its own, before the model has started
+        for number in range(4):  # one per turn of the event loop, before the model has started
             tasks.append(asyncio.create_task(model.submit(number)))
             await asyncio.sleep(0)
         assert await asyncio.gather(*tasks) == [0, 2, 4, 6]
@@ -108,7 +108,7 @@ def test_a_failure_reaches_its_batch_and_no_other(here: bool, bad: int, error: t
     run(test())
 
 
-def test_who_waits_too_long_is_refused() -> None:
+def test_an_item_that_waits_too_long_is_refused() -> None:
     async def test() -> None:
         model = Model()
         first = asyncio.create_task(model.submit(1))
@@ -128,7 +128,7 @@ def test_who_waits_too_long_is_refused() -> None:
 
 
 @pytest.mark.parametrize("here", [False, True])
-def test_who_gives_up_leaves_the_others_their_answers(here: bool) -> None:
+def test_cancelled_items_do_not_affect_the_others(here: bool) -> None:
     async def test() -> None:
         model = Model(here=here)
         tasks = [asyncio.create_task(model.submit(n)) for n in range(4)]
@@ -143,7 +143,7 @@ def test_who_gives_up_leaves_the_others_their_answers(here: bool) -> None:
 
 
 class Broken:
-    """A waiter that cannot take its answer."""
+    """A waiter that fails to receive its result."""
 
     def done(self) -> bool:
         return False
@@ -153,7 +153,7 @@ class Broken:
 
 
 @pytest.mark.parametrize("here", [False, True])
-def test_who_cannot_take_an_answer_leaves_the_others_theirs(here: bool) -> None:
+def test_a_failing_waiter_does_not_affect_the_others(here: bool) -> None:
     async def test() -> None:
         model = Model(here=here)
         model.free.set()
@@ -165,7 +165,7 @@ def test_who_cannot_take_an_answer_leaves_the_others_theirs(here: bool) -> None:
     run(test())
 
 
-def test_batches_here_and_in_a_thread_follow_each_other() -> None:
+def test_batches_alternate_between_event_loop_and_thread() -> None:
     async def test() -> None:
         model = Model(most=2)
         model.is_brief = lambda numbers: numbers[0] % 2 == 0  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""A served model is one object: replacing it under load mixes nothing; a slow one yields the event loop."""
+"""A served model: replacing it under load mixes no responses, and a slow one leaves the event loop."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ServedModel]:
 
 
 async def post(endpoint: PredictEndpoint, body: bytes) -> Any:
-    """The JSON of a response through ASGI, whose body comes in two parts."""
+    """Post a body in two parts through ASGI; return the status and JSON of the response."""
     messages: list[Message] = [
         {"type": "http.request", "body": body[:200], "more_body": True},
         {"type": "http.request", "body": body[200:], "more_body": False},
@@ -72,13 +72,13 @@ async def post_fast(endpoint: PredictEndpoint, body: bytes) -> Any:
     return await request.done
 
 
-def test_replaced_under_load_every_response_is_whole_and_of_one_model(models: dict[str, ServedModel]) -> None:
+def test_replacing_the_model_under_load_never_mixes_a_response(models: dict[str, ServedModel]) -> None:
     served = models["gray"]
     endpoint = PredictEndpoint(lambda: served, ServeConfig())
     finished = 0
 
     async def client(name: str, images: int, *, fast: bool) -> None:
-        """Ask for one model's images, again and again: that model answers, or an error names the shape."""
+        """Send one model's images repeatedly: that model answers, or an error names the wrong shape."""
         nonlocal finished
         spec = SPECS[name]
         body = npy(np.zeros((images, spec.pixel_count), np.uint8))
@@ -112,7 +112,7 @@ def test_replaced_under_load_every_response_is_whole_and_of_one_model(models: di
     assert finished > 50
 
 
-def test_a_model_that_gets_slower_no_longer_runs_in_the_event_loop(
+def test_a_model_that_slows_down_leaves_the_event_loop_until_it_recovers(
     models: dict[str, ServedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = models["gray"]
@@ -131,7 +131,7 @@ def test_a_model_that_gets_slower_no_longer_runs_in_the_event_loop(
         batches += 1
     assert 0 < batches < 20
     monkeypatch.undo()
-    while not served.is_brief([image]):  # and does again when it recovers
+    while not served.is_brief([image]):  # it returns when it recovers
         served.run_batch([image])
         batches += 1
     assert batches < 60

@@ -1,4 +1,4 @@
-"""What /metrics tells of predictions, errors and the model: by the real service, with two workers."""
+"""Metrics of predictions, errors and the model, from /metrics of the real service with two workers."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ def two_workers(start_service: StartService) -> Iterator[Server]:
 
 
 def samples(server: Server, name: str) -> Samples:
-    """Label values to value, as /metrics tells; a series that is there twice is an error."""
+    """Return label values -> value from /metrics; a series must not appear twice."""
     families = text_string_to_metric_families(httpx.get(f"{server.url}/metrics").text)
     found = [s for family in families for s in family.samples if s.name == name]
     values = {tuple(s.labels.values()): s.value for s in found}
@@ -37,7 +37,7 @@ def change(before: Samples, after: Samples) -> Samples:
     return {key: value - before[key] for key, value in after.items() if value != before[key]}
 
 
-def test_all_series_are_there_before_the_first_request(start_service: StartService) -> None:
+def test_all_series_exist_before_the_first_request(start_service: StartService) -> None:
     with start_service(FASHION_MNIST_WORKERS="1") as server:
         assert samples(server, "fashion_mnist_errors_total") == {(code,): 0 for code in HTTP_ERRORS}
         predictions = samples(server, "fashion_mnist_predictions_total")
@@ -45,13 +45,13 @@ def test_all_series_are_there_before_the_first_request(start_service: StartServi
         assert samples(server, "fashion_mnist_out_of_distribution_total") == {(): 0}
 
 
-def test_images_are_counted_by_class_over_all_workers(
+def test_images_are_counted_by_class_across_all_workers(
     two_workers: Server, test_images: NDArray[np.uint8], bundled: Predictor
 ) -> None:
     names = ("fashion_mnist_predictions_total", "fashion_mnist_out_of_distribution_total")
     before = [samples(two_workers, name) for name in names]
     images = test_images[:300]
-    for start in range(0, 300, 10):  # a connection each, so that both workers are asked
+    for start in range(0, 300, 10):  # one connection per request, so that both workers get some
         body = {"pixels": images[start : start + 10].tolist()}
         assert httpx.post(f"{two_workers.url}/predict", json=body).status_code == 200
     expected = bundled.predict(images)
@@ -61,7 +61,7 @@ def test_images_are_counted_by_class_over_all_workers(
     named = zip(FASHION_MNIST_CLASSES, counts, strict=True)
     assert change(before[0], by_class) == {(name,): count for name, count in named}
     assert strange[()] - before[1][()] == np.count_nonzero(~expected.in_distribution) > 0
-    index = 4  # of its labels
+    index = 4  # position of the label worker_index
     batches = samples(two_workers, "bentoml_service_adaptive_batch_size_count")
     assert len({labels[index] for labels in batches}) == 2, "one of the workers has answered nothing"
 
@@ -79,7 +79,7 @@ def test_each_error_is_counted_once_by_its_code(two_workers: Server) -> None:
         httpx.post(f"{url}/predict", content=body, headers=JSON)
     httpx.get(f"{url}/predict")
     httpx.get(f"{url}/invented")
-    httpx.get(f"{url}/predict", headers=upgrade)  # refused outside of BentoML's metrics
+    httpx.get(f"{url}/predict", headers=upgrade)  # not seen by BentoML's metrics
     assert change(before, samples(two_workers, "fashion_mnist_errors_total")) == {
         ("broken_json",): 2,
         ("wrong_pixel_count",): 1,
@@ -101,7 +101,7 @@ def test_the_model_is_one_series_however_many_workers(two_workers: Server, bundl
     assert samples(two_workers, "fashion_mnist_model_info") == {expected: 1}
 
 
-def test_a_model_without_calibration_shows_no_share_that_it_cannot_tell(
+def test_a_model_without_calibration_has_no_out_of_distribution_counter(
     start_service: StartService, tmp_path_factory: pytest.TempPathFactory, bundled: Predictor
 ) -> None:
     from fashion_mnist.registry import model_folder

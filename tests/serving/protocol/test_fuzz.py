@@ -1,4 +1,4 @@
-"""Damaged bodies of every kind are answered or refused, never a failure of ours. Seeded, so repeatable."""
+"""Damaged bodies of every kind are decoded or refused, and never crash the decoders. Seeded: repeatable."""
 
 import asyncio
 import gc
@@ -63,13 +63,13 @@ def damage(body: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow's remarks on damaged files
+@pytest.mark.filterwarnings("ignore")  # Pillow's warnings about damaged files
 @pytest.mark.parametrize(
     "spec",
     [ModelSpec(tuple("abcdefghij"), 28, 28, 1), ModelSpec(("a", "b"), 8, 8, 3)],
     ids=["gray", "colour"],
 )
-def test_damaged_bodies_are_answered_or_refused(spec: ModelSpec) -> None:
+def test_damaged_bodies_are_decoded_or_refused(spec: ModelSpec) -> None:
     rng = random.Random(0)
     headers = Headers({"content-type": "multipart/form-data; boundary=x"})
     outcomes = {"read": 0}
@@ -87,6 +87,6 @@ def test_damaged_bodies_are_answered_or_refused(spec: ModelSpec) -> None:
                 outcomes["read"] += 1
             except InputError as error:
                 outcomes[error.code] = outcomes.get(error.code, 0) + 1
-    gc.collect()  # spooled parts of broken forms close themselves, with a warning that is expected here
+    gc.collect()  # closes the spooled parts of broken forms, with a warning that is expected here
     assert outcomes["read"] > 100
     assert {"broken_picture", "broken_json", "broken_form", "broken_npy"} <= set(outcomes)

@@ -1,4 +1,4 @@
-"""Numbers on their way to pixels: what comes through, and what is refused and why."""
+"""Numbers converted to images: what is accepted, what is refused and why."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ def test_every_accepted_shape_gives_the_same_pixels(
     assert single == (shape in ((784,), (28, 28)))
 
 
-def test_integral_floats_and_a_color_model_are_taken(spec: ModelSpec) -> None:
+def test_integral_floats_and_colour_images_are_accepted(spec: ModelSpec) -> None:
     assert to_images([0.0, 255.0] * 392, spec)[0].max() == 255
     small = ModelSpec(("a", "b"), 8, 8, 3)
     for shape, single in (((192,), True), ((8, 8, 3), True), ((2, 192), False), ((2, 8, 8, 3), False)):
@@ -69,7 +69,7 @@ REFUSED: dict[str, tuple[Any, str, str, int | None]] = {
 
 
 @pytest.mark.parametrize(("values", "code", "message", "index"), REFUSED.values(), ids=REFUSED.keys())
-def test_wrong_numbers_are_refused_with_code_place_and_what_was_wanted(
+def test_wrong_numbers_are_refused_with_code_index_and_reason(
     spec: ModelSpec, values: Any, code: str, message: str, index: int | None
 ) -> None:
     with pytest.raises(InputError, match=message) as caught:

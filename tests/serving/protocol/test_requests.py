@@ -1,4 +1,4 @@
-"""Bodies to images and predictions to bytes, where HTTP would be too slow a way to look."""
+"""Decoding bodies and encoding predictions, called directly where HTTP would be too slow."""
 
 import io
 import json
@@ -22,7 +22,7 @@ LIMITS = requests.Limits(body_bytes=1_000_000, images=100, pixels=1_000_000)
 COLOR = ModelSpec(("a", "b"), 4, 6, 3)
 
 
-def test_flat_integers_take_the_quick_conversion_and_give_the_same(
+def test_flat_integers_take_the_quick_conversion_and_give_the_same_image(
     spec: ModelSpec, test_images: NDArray[np.uint8]
 ) -> None:
     flat = test_images[0].reshape(-1).tolist()
@@ -34,7 +34,7 @@ def test_flat_integers_take_the_quick_conversion_and_give_the_same(
 
 
 @pytest.mark.parametrize("first", [True, False, None, "1", 1.5, -1, 256, [1]])
-def test_what_is_not_a_pixel_never_takes_the_quick_conversion(spec: ModelSpec, first: object) -> None:
+def test_the_quick_conversion_accepts_nothing_but_pixels(spec: ModelSpec, first: object) -> None:
     body = json.dumps({"pixels": [first] + [0] * 783}).encode()
     with pytest.raises(InputError):
         bodies.read_json(body, spec, LIMITS)
@@ -53,7 +53,7 @@ def test_colour_images_are_read_flat_shaped_and_batched() -> None:
         assert np.array_equal(images[-1], image)
 
 
-def test_a_header_that_promises_more_than_the_file_allocates_nothing() -> None:
+def test_a_header_that_announces_more_than_the_file_holds_allocates_nothing() -> None:
     file = io.BytesIO()
     header = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 784)}
     np.lib.format.write_array_header_1_0(file, header)
@@ -61,7 +61,7 @@ def test_a_header_that_promises_more_than_the_file_allocates_nothing() -> None:
         bodies.read_npy(file.getvalue())
 
 
-def test_probabilities_on_the_wire_sum_to_one_and_keep_their_order(
+def test_returned_probabilities_sum_to_one_and_keep_their_order(
     bundled: Predictor, test_images: NDArray[np.uint8]
 ) -> None:
     predictions = bundled.predict(test_images)
@@ -71,7 +71,7 @@ def test_probabilities_on_the_wire_sum_to_one_and_keep_their_order(
         assert answer["confidence"] == max(values) == values[answer["class_id"]]
 
 
-def test_a_model_without_calibration_answers_null() -> None:
+def test_a_model_without_calibration_returns_null() -> None:
     predictions = Predictions(np.array([[0.25, 0.75]]), None, None)
     answer = orjson.loads(
         encode_predictions(predictions, PredictRequest(np.zeros((1, 4, 6, 3), np.uint8), True), COLOR, "m")
@@ -92,7 +92,7 @@ def test_impossible_npy_shapes_are_refused(shape: tuple[int, ...]) -> None:
 
 def test_a_long_npy_header_is_not_parsed(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     def parse(source: object, *args: object, **options: object) -> None:
-        raise AssertionError("numpy parses the header, which takes a second for nonsense")
+        raise AssertionError("numpy parsed the header, which takes a second for nonsense")
 
     monkeypatch.setattr("ast.literal_eval", parse)
     monkeypatch.setattr("tokenize.generate_tokens", parse)
@@ -112,7 +112,7 @@ def test_many_parameters_are_refused_before_they_are_split(spec: ModelSpec) -> N
 @pytest.mark.parametrize(
     "top", ["٣", "1e1", "", "99999999999999999999", "+1", "0000000019", "1" + "0" * 5000]
 )
-def test_a_top_that_is_no_small_number_is_refused(spec: ModelSpec, top: str) -> None:
+def test_a_top_that_is_not_a_small_number_is_refused(spec: ModelSpec, top: str) -> None:
     with pytest.raises(InputError, match="top is"):
         read_options(f"top={quote(top)}", spec)
 
@@ -120,7 +120,7 @@ def test_a_top_that_is_no_small_number_is_refused(spec: ModelSpec, top: str) -> 
 HOSTILE = {
     "a form of escapes": (requests.FORM, b"pixels=" + b"%5B" * 1_000_000, "wrong_shape"),
     "a form of rare escapes": (requests.FORM, b"pixels=" + b"%30" * 1_000_000, "broken_form"),
-    "a form of letters and others": (
+    "a form of non-ASCII characters": (
         requests.FORM,
         b"pixels=" + "é1".encode() * 1_000_000 + b"%30",
         "broken_form",
@@ -134,7 +134,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("kind", "body", "code"), HOSTILE.values(), ids=HOSTILE.keys())
-def test_absurd_numbers_of_things_are_refused_before_they_are_made(
+def test_hostile_bodies_are_refused_before_they_take_memory(
     spec: ModelSpec, kind: str, body: bytes, code: str
 ) -> None:
     tracemalloc.start()
@@ -146,13 +146,13 @@ def test_absurd_numbers_of_things_are_refused_before_they_are_made(
     assert peak < 4 * len(body)
 
 
-def test_a_batch_beyond_the_limit_is_refused_before_it_is_converted(spec: ModelSpec) -> None:
-    too_many = [["no number"] * 784] * 101
+def test_a_batch_over_the_limit_is_refused_before_it_is_converted(spec: ModelSpec) -> None:
+    too_many = [["not a number"] * 784] * 101
     with pytest.raises(InputError, match="101 images in one request, at most 100 are accepted"):
         bodies.read_json(orjson.dumps({"pixels": too_many}), spec, LIMITS)
 
 
-def test_as_many_images_as_the_limit_allows_are_read_in_every_form(
+def test_the_largest_allowed_batch_is_read_in_every_form(
     spec: ModelSpec, test_images: NDArray[np.uint8]
 ) -> None:
     most = requests.Limits(body_bytes=33_554_432, images=10_000, pixels=784)

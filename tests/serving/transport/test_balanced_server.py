@@ -1,4 +1,4 @@
-"""Accepting: workers share the connections evenly, whatever happens to one of them."""
+"""Accepting connections: workers share them evenly, whatever happens to one of the workers."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def crew(start_service: StartService) -> Iterator[Server]:
 
 
 def all_take_part(server: Server) -> bool:
-    """One that is ready takes connections before the others are."""
+    """Return whether every worker accepts; at first, those that are ready take all connections."""
     with connections(server, 2 * WORKERS):
         time.sleep(0.2)
         return min(open_connections(server)) > 0
@@ -49,7 +49,7 @@ def connections(server: Server, count: int) -> Iterator[list[socket.socket]]:
 
 
 def open_connections(server: Server) -> list[int]:
-    """Of each worker."""
+    """Return the number of open connections of each worker."""
     _, port = address(server)
     return [
         sum(c.laddr.port == port and c.status == psutil.CONN_ESTABLISHED for c in worker.net_connections())
@@ -66,7 +66,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 10) -> bool:
     return True
 
 
-def test_those_that_wait_are_counted() -> None:
+def test_waiting_connections_are_counted() -> None:
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         for _ in range(5):
@@ -84,23 +84,23 @@ def test_connections_are_spread_evenly(crew: Server) -> None:
         assert wait_for(lambda: sum(open_connections(crew)) == 10 * WORKERS)
         assert max(open_connections(crew)) - min(open_connections(crew)) <= 2
     assert wait_for(lambda: sum(open_connections(crew)) == 0)
-    with connections(crew, WORKERS):  # the counts came down again
+    with connections(crew, WORKERS):  # the counts are back at zero
         assert wait_for(lambda: sum(open_connections(crew)) == WORKERS)
         assert max(open_connections(crew)) <= 2
 
 
-def test_a_worker_that_dies_holds_nobody_up(crew: Server) -> None:
+def test_a_dead_worker_does_not_hold_up_the_others(crew: Server) -> None:
     before = {worker.pid for worker in crew.workers}
     with connections(crew, 4 * WORKERS):
         assert wait_for(lambda: sum(open_connections(crew)) == 4 * WORKERS)
         victim = crew.workers[0].pid
         os.kill(victim, signal.SIGKILL)
-        for _ in range(20):  # its count stays behind until it is replaced
+        for _ in range(20):  # while the worker is being replaced
             assert httpx.get(f"{crew.url}/livez").status_code == 200
     assert wait_for(lambda: len(crew.workers) == WORKERS and {w.pid for w in crew.workers} != before, 60)
 
 
-def test_without_files_for_connections_it_says_so_and_recovers(start_service: StartService) -> None:
+def test_a_worker_out_of_file_descriptors_logs_it_and_recovers(start_service: StartService) -> None:
     with start_service(FASHION_MNIST_WORKERS="2") as server:
         limits = {worker.pid: worker.rlimit(psutil.RLIMIT_NOFILE) for worker in server.workers}
         for worker in server.workers:
@@ -109,13 +109,13 @@ def test_without_files_for_connections_it_says_so_and_recovers(start_service: St
         with connections(server, 40):
             assert wait_for(lambda: server.log.count("cannot accept connections") >= 2)
             busy = sum(worker.cpu_percent(interval=0.5) for worker in server.workers)
-            assert busy < 50  # it does not try again and again
+            assert busy < 50  # it does not retry in a tight loop
         for worker in server.workers:
             worker.rlimit(psutil.RLIMIT_NOFILE, limits[worker.pid])
         assert httpx.get(f"{server.url}/livez", timeout=10).status_code == 200
 
 
-def test_tls_works_and_what_is_no_tls_harms_nobody(start_service: StartService, tmp_path: Path) -> None:
+def test_tls_works_and_plain_http_harms_nobody(start_service: StartService, tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"

@@ -1,4 +1,4 @@
-"""The fast path: which requests take it, that they pass the gate, and that nobody can tell the difference."""
+"""The fast path: which requests take it, that they pass the gate, and that clients see no difference."""
 
 import asyncio
 import inspect
@@ -28,7 +28,7 @@ MAX_BYTES = 8_192
 
 
 async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers `asgi BODY`."""
+    """Respond with `asgi BODY`."""
     body, more = b"", True
     while more:
         message = await receive()
@@ -40,7 +40,7 @@ async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Connection(asyncio.Transport):
-    """One connection to a server, in memory. taken: exchanges whose body is `later`, for `answer`."""
+    """A connection to a server, in memory. taken: exchanges with the body `later`, to pass to `answer`."""
 
     def __init__(self, gate: Gate | None = None) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Connection(asyncio.Transport):
         self.protocol.connection_made(self)
 
     def take(self, exchange: Exchange) -> bool:
-        """Answers `fast BODY QUERY`; passes a body `not` on, and fails on a body `fail`."""
+        """Respond with `fast BODY QUERY`; pass on a body `not`, keep `later`, raise on `fail`."""
         if exchange.body == b"fail":
             raise ZeroDivisionError
         if exchange.body == b"not":
@@ -79,7 +79,7 @@ class Connection(asyncio.Transport):
         exchange.respond(Response(200, ((b"content-length", b"%d" % len(body)),), body))
 
     async def send(self, *pieces: bytes) -> list[bytes]:
-        """The bodies that have been answered when all of the pieces are read."""
+        """Send the pieces; return the bodies of the responses written once all of them are read."""
         for piece in pieces:
             self.protocol.data_received(piece)
             for _ in range(10):
@@ -107,7 +107,7 @@ class Connection(asyncio.Transport):
 
 
 def bodies(answer: bytes) -> list[bytes]:
-    """Those of the responses that stand one after the other."""
+    """Return the bodies of consecutive responses."""
     found = []
     while answer:
         head, _, rest = answer.partition(b"\r\n\r\n")
@@ -118,7 +118,7 @@ def bodies(answer: bytes) -> list[bytes]:
 
 
 def post(body: bytes, *headers: bytes, line: bytes = b"POST /predict HTTP/1.1") -> bytes:
-    """A request as its bytes."""
+    """Return the bytes of a request."""
     return b"\r\n".join([line, b"Host: here", b"Content-Length: %d" % len(body), *headers, b"", body])
 
 
@@ -157,7 +157,7 @@ def test_only_a_plain_post_to_the_path_takes_the_fast_path(request_: bytes, answ
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_that_comes_with_its_head_takes_the_fast_path_and_another_asgi(chunked: bool) -> None:
+def test_a_body_sent_with_its_head_takes_the_fast_path_and_a_later_one_asgi(chunked: bool) -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
     whole = head + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n" if chunked else post(b"abc")
 
@@ -206,7 +206,7 @@ def test_pipelined_requests_wait_for_a_fast_answer() -> None:
     run(test())
 
 
-def test_a_large_body_goes_through_asgi_and_comes_whole() -> None:
+def test_a_large_body_goes_through_asgi_and_arrives_whole() -> None:
     body = bytes(i % 251 for i in range(100_000))
 
     async def test() -> None:
@@ -226,7 +226,7 @@ def test_a_large_body_goes_through_asgi_and_comes_whole() -> None:
         (b"POST /predict?" + b"a" * 70_000 + b" HTTP/1.1\r\nContent-Length: 1\r\n\r\n", b"a"),
     ],
 )
-def test_what_is_not_http_is_refused(pieces: tuple[bytes, ...]) -> None:
+def test_input_that_is_not_http_is_refused(pieces: tuple[bytes, ...]) -> None:
     async def test() -> None:
         connection = Connection()
         for piece in pieces:
@@ -238,7 +238,7 @@ def test_what_is_not_http_is_refused(pieces: tuple[bytes, ...]) -> None:
     run(test())
 
 
-def test_a_client_that_leaves_is_written_nothing() -> None:
+def test_nothing_is_written_to_a_client_that_left() -> None:
     async def test() -> None:
         connection = Connection()
         await connection.send(post(b"later"))
@@ -250,7 +250,7 @@ def test_a_client_that_leaves_is_written_nothing() -> None:
     run(test())
 
 
-def test_a_stopping_server_answers_what_has_come_and_closes() -> None:
+def test_a_stopping_server_answers_requests_in_flight_and_closes() -> None:
     async def test() -> None:
         waiting, idle = Connection(), Connection()
         await waiting.send(post(b"later"))
@@ -288,7 +288,7 @@ def test_the_gate_counts_a_request_until_its_response_and_knows_its_client() -> 
         assert gate.capacity.in_flight == 0
         await connection.send(post(b"later"))
         connection.protocol.connection_lost(None)
-        connection.answer(connection.taken[1])  # its client has left: it counts all the same
+        connection.answer(connection.taken[1])  # its client has left, but it is still counted
         assert gate.capacity.in_flight == 0
 
     run(test())
@@ -326,11 +326,11 @@ def test_a_failure_of_the_handler_is_answered() -> None:
     run(test())
 
 
-def test_the_hooks_have_the_form_that_they_were_read_in() -> None:
+def test_uvicorns_hooks_are_unchanged() -> None:
     protocol, cycle = (inspect.getsource(item) for item in (HttpToolsProtocol, RequestResponseCycle))
     used = set(re.findall(r"self\.cycle\.(\w+)", protocol))
     assert used == {"response_complete", "disconnected", "message_event", "body", "more_body", "keep_alive"}
-    # an exchange has those that are not of a request that is still coming
+    # these two belong to a request that is still arriving; an exchange needs all others
     for name in used - {"body", "more_body"}:
         assert hasattr(Exchange, name) or f"self.{name}" in inspect.getsource(Exchange.__init__)
     for name in ("headers", "url", "root_path", "limit_concurrency", "client", "expect_100_continue"):
@@ -339,7 +339,7 @@ def test_the_hooks_have_the_form_that_they_were_read_in() -> None:
 
 
 def talk(server: Server, *pieces: bytes) -> bytes:
-    """All that comes back on one connection, without the date."""
+    """Return everything received on one connection, without the date."""
     port = httpx.URL(server.url).port
     assert port is not None
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
@@ -360,7 +360,7 @@ def test_the_service_answers_the_same_both_ways(service: Server, start_service: 
     fast = talk(service, BOOT_POST)
     assert b'"Ankle boot"' in fast
     assert b"x-request-id: same" in fast
-    asgi_ = talk(service, *BOOT_POST.partition(b"\r\n\r\n"))  # a body that comes later
+    asgi_ = talk(service, *BOOT_POST.partition(b"\r\n\r\n"))  # the body arrives later
     assert sorted(asgi_.split(b"\r\n")) == sorted(fast.split(b"\r\n"))
     for bad in (b"nothing", b""):
         request = post(bad, b"Content-Type: image/png", b"X-Request-ID: same", CLOSE)

@@ -1,4 +1,4 @@
-"""Installing the server: `uvicorn.Server` is replaced for one call, and a start without that call says so."""
+"""Installing the server: `uvicorn.Server` is replaced for one call; a start without that call is logged."""
 
 import inspect
 import logging
@@ -30,7 +30,7 @@ def config() -> uvicorn.Config:
     return uvicorn.Config(lambda scope: None, log_config=None)
 
 
-def test_bentomls_worker_constructs_the_server_as_it_was_read() -> None:
+def test_bentomls_worker_still_constructs_the_server_in_the_same_way() -> None:
     source = inspect.getsource(bentoml_worker)
     assert "uvicorn.Server(config).run(sockets=[socket])" in source
     assert source.index("service.to_asgi(") < source.index("uvicorn.Server(config)")
@@ -55,7 +55,7 @@ def test_without_a_fast_path_the_protocol_stays_uvicorns() -> None:
     assert settings.http == "auto"
 
 
-def test_a_start_without_our_server_says_so(
+def test_a_start_without_our_server_is_logged(
     original: type[uvicorn.Server], caplog: pytest.LogCaptureFixture
 ) -> None:
     installation = ServerInstallation(FAST_PATH, workers=2)
