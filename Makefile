@@ -14,16 +14,19 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+# `-o tag` leaves out BentoML's banner and advertisements; BentoML declares its option --quiet twice
+BUILD = @tag=$$($(BIN)/bentoml build -o tag $(1)) && echo "built $${tag\#\#*__tag__:}"
+CONTAINERIZE := PYTHONWARNINGS='ignore:The parameter --quiet:UserWarning' $(BIN)/bentoml containerize
 export BENTOML_DO_NOT_TRACK ?= True
 
 .DEFAULT_GOAL := help
 .PHONY: help serve train test test-slow test-full bench lint format bento image image-training image-test clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.serve  ## serve on port 3000 (PORT=…, HOST=…)
-	@$(BIN)/python scripts/check_port.py $(HOST) $(PORT)
+	@$(BIN)/python scripts/check_start.py $(HOST) $(PORT)
 	@printf '%s\n' 'When the log says that it is listening, try from another terminal:' \
 	  '  curl -H "Content-Type: image/png" --data-binary @examples/ankle-boot.png http://localhost:$(PORT)/predict' \
 	  'Interactive documentation: http://localhost:$(PORT)/'
@@ -54,14 +57,14 @@ format: $(VENV)/.dev  ## format the code
 	$(BIN)/ruff format .
 
 bento: $(VENV)/.serve  ## build the Bento
-	$(BIN)/bentoml build
+	$(call BUILD)
 
 image: bento  ## build the image fashion_mnist:latest; needs a Docker engine
-	$(BIN)/bentoml containerize fashion_mnist:latest -t fashion_mnist:latest $(CONTAINERIZE_ARGS)
+	$(CONTAINERIZE) fashion_mnist:latest -t fashion_mnist:latest $(CONTAINERIZE_ARGS)
 
 image-training: $(VENV)/.serve  ## build an image that can also train
-	$(BIN)/bentoml build -f bentofile.train.yaml
-	$(BIN)/bentoml containerize fashion_mnist_training:latest -t fashion_mnist_training:latest $(CONTAINERIZE_ARGS)
+	$(call BUILD,-f bentofile.train.yaml)
+	$(CONTAINERIZE) fashion_mnist_training:latest -t fashion_mnist_training:latest $(CONTAINERIZE_ARGS)
 
 image-test: $(VENV)/.dev  ## build the image and test it, hardened; needs a Docker engine
 	CONTAINERIZE_ARGS='$(CONTAINERIZE_ARGS)' $(BIN)/python -m pytest -m image $(ARGS)

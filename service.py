@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import bentoml
 from bentoml.exceptions import InvalidArgument
 
-from fashion_mnist.bentoml_internals import replace_dead_workers_in_images
+from fashion_mnist.bentoml_internals import in_worker, replace_dead_workers_in_images
 from fashion_mnist.errors import FashionMnistError
 from fashion_mnist.registry import model_folder, store
 from fashion_mnist.serving import container
 from fashion_mnist.serving.bento import HttpService, PredictInput, PredictOutput
-from fashion_mnist.serving.config import read_serve_config
+from fashion_mnist.serving.config import read_serve_config, unknown_variables
 
 if TYPE_CHECKING:  # needed only in the workers, see serving/bento.py
     import numpy as np
@@ -25,7 +25,10 @@ if TYPE_CHECKING:  # needed only in the workers, see serving/bento.py
 
 logger = logging.getLogger("bentoml.service")
 
-replace_dead_workers_in_images()
+if not in_worker():
+    replace_dead_workers_in_images()
+    for warning in unknown_variables():
+        logger.warning(warning)
 
 try:
     config = read_serve_config()
@@ -34,6 +37,10 @@ try:
     arguments = bentoml.use_arguments(container.BuildArguments)
 except (FashionMnistError, InvalidArgument) as error:
     sys.exit(f"fashion_mnist: {error}")
+if sys.argv[1:2] == ["build"]:
+    if not chosen.in_store and chosen.folder != store.BUNDLED_FOLDER:
+        sys.exit(f"fashion_mnist: {chosen.folder}: a Bento packs a model of the store, or the bundled one")
+    print(f"packing {chosen.name}, because {chosen.why}; FASHION_MNIST_MODEL packs another", file=sys.stderr)
 
 
 @bentoml.service(

@@ -23,9 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 from fashion_mnist.training.pipeline import train
                 from fashion_mnist.training.progress import TrainingBar
             except ModuleNotFoundError as error:
-                raise DependencyError(
-                    f"training needs {error.name}: pip install -e '.[train]', or use `make train`"
-                ) from error
+                raise DependencyError.for_training("a training", error.name) from error
             logging.basicConfig(level=logging.INFO, format="%(message)s")
             for noisy in ("torch", "onnxscript", "onnx_ir", "httpx"):
                 logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -34,9 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except KeyboardInterrupt:
             print("train.py: interrupted; --resume continues after the last complete epoch", file=sys.stderr)
             sys.exit(130)
-        title = f"{trained.record.network} on the test images of {config.data}"
+        title = f"{trained.record.network} on the test images of {config.test_data or config.data}"
         console.print(metrics_table(trained.metrics, title))
-        console.print(f"saved {trained.tag}; serve it with `make serve` or `bentoml serve`", highlight=False)
+        print(
+            f"saved {trained.tag}. It is now the latest: `make serve` serves it and `make image` packs it. "
+            f"If it is only a trial, set FASHION_MNIST_MODEL, or `bentoml models delete {trained.tag}`."
+        )
 
 
 if __name__ == "__main__":

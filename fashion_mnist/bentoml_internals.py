@@ -46,12 +46,16 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+def in_worker() -> bool:
+    """Return whether this process is one of BentoML's workers, not the one that starts them."""
+    return importlib.import_module("bentoml._internal.context").server_context.worker_index is not None
+
+
 def replace_dead_workers_in_images() -> None:
     """Make BentoML replace dead workers inside its images, as it does everywhere else.
 
     BentoML decides with `bentoml.serving.running_inside_container`, in the process that starts the workers;
     nothing else calls that function. Workers need not import that module.
     """
-    if importlib.import_module("bentoml._internal.context").server_context.worker_index is None:
-        serving = importlib.import_module("bentoml.serving")
-        serving.running_inside_container = lambda: False  # type: ignore[attr-defined]
+    serving = importlib.import_module("bentoml.serving")
+    serving.running_inside_container = lambda: False  # type: ignore[attr-defined]

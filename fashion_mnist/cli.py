@@ -12,7 +12,7 @@ from rich.table import Table
 
 import fashion_mnist
 from fashion_mnist.data import sources
-from fashion_mnist.data.readers.class_folders import PICTURE_SUFFIXES
+from fashion_mnist.data.readers.picture_files import Skipped, describe_skipped, skip_if_no_picture, walk
 from fashion_mnist.errors import (
     ConfigError,
     DependencyError,
@@ -25,7 +25,8 @@ from fashion_mnist.imaging import pixels
 from fashion_mnist.inference import predictions
 from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.registry import model_folder, store
-from fashion_mnist.serving.config import ServeConfig, read_serve_config
+from fashion_mnist.serving.config import ServeConfig, read_serve_config, unknown_variables
+from fashion_mnist.spec import FASHION_MNIST
 
 MODEL_OPTION = click.option(
     "--model",
@@ -46,44 +47,63 @@ class _Commands(click.Group):
 @click.version_option(fashion_mnist.__version__, prog_name="fashion-mnist")
 def main() -> None:
     """Classify pictures, evaluate models and list them, without a server."""
+    for warning in unknown_variables():
+        click.echo(f"fashion-mnist: {warning}", err=True)
 
 
 @main.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+@click.option("--top", type=click.IntRange(min=1), metavar="K", help="Print the K most probable classes.")
 @MODEL_OPTION
-def predict(images: tuple[str, ...], as_json: bool, model: str | None) -> None:
+def predict(images: tuple[str, ...], as_json: bool, top: int | None, model: str | None) -> None:
     """Classify pictures: files, folders of files, or `-` for standard input.
 
-    A picture that cannot be read is reported on standard error; the others are still classified.
+    Folders are read with their sub-folders; what is not a picture is passed over. A picture that cannot be
+    read is reported on standard error; the others are still classified.
     """
     config = read_serve_config()
     predictor, name = _open(model, config)
+    classes = predictor.spec.classes
+    if top is not None and top > len(classes):
+        raise ConfigError(f"--top {top}: {name} has {len(classes)} classes; ask for at most as many")
     failed: FashionMnistError | None = None
-    for path in _paths(images):
+    read, skipped = 0, Skipped()
+    for path, given in _paths(images, skipped):
         label = click.format_filename(path)  # a file name need not be UTF-8
+        data = b""
         try:
-            image = pixels.read_picture(_read(path), predictor.spec, config.max_pixels)
+            data = _read(path)
+            image = pixels.read_picture(data, predictor.spec, config.max_pixels)
         except (InputError, ConfigError) as error:
+            if not given and skip_if_no_picture(skipped, Path(path), data, error):
+                continue
             click.echo(f"fashion-mnist: {label}: {error}", err=True)
             failed = error
             continue
-        (answer,) = predictions.to_objects(predictor.predict(image[None]), predictor.spec.classes)
+        read += 1
+        (answer,) = predictions.to_objects(predictor.predict(image[None]), classes, top)
         if as_json:
             click.echo(json.dumps({"image": label, **answer, "model": name}))
             continue
         note = "" if answer["in_distribution"] is not False else "  unlike the training images"
-        click.echo(f"{label}: {answer['prediction']} {answer['confidence']:.1%}{note}")
+        best = sorted(answer["probabilities"].items(), key=lambda item: item[1], reverse=True)[: top or 1]
+        click.echo(f"{label}: {', '.join(f'{found} {p:.1%}' for found, p in best)}{note}")
+    if skipped:
+        click.echo(f"fashion-mnist: passed over: {describe_skipped(skipped)}", err=True)
     if failed is not None:
         sys.exit(failed.exit_code)
+    if not read:
+        raise ConfigError(f"{', '.join(images)}: no pictures there")
 
 
 @main.command("evaluate")
 @MODEL_OPTION
-@click.option("--data", "source", default=sources.FASHION_MNIST, show_default=True, metavar="SOURCE")
+@click.option("--data", "source", default=FASHION_MNIST, show_default=True, metavar="SOURCE")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the report to this folder.")
-def evaluate_command(model: str | None, source: str, output: Path | None) -> None:
-    """Measure a model on the test images of SOURCE, or on all its images if it has no test images."""
+@click.option("--strict", is_flag=True, help="Stop at a file that cannot be read as a picture.")
+def evaluate_command(model: str | None, source: str, output: Path | None, strict: bool) -> None:
+    """Measure a model on the test images of SOURCE, or on its other images if it has no test images."""
     from fashion_mnist.evaluation.metrics import evaluate, predict_all
     from fashion_mnist.evaluation.tables import metrics_table
 
@@ -92,20 +112,23 @@ def evaluate_command(model: str | None, source: str, output: Path | None) -> Non
         try:
             from fashion_mnist.evaluation.report import read_history, write_report
         except ModuleNotFoundError as error:
-            raise DependencyError(f"reports need {error.name}: pip install 'fashion-mnist[train]'") from error
+            raise DependencyError.for_training("a report", error.name) from error
     predictor, name = _open(model, read_serve_config())
     spec = predictor.spec
-    dataset = sources.load(source, shape=spec.shape, classes=spec.classes)
+    numbers = tuple(predictor.record.data.get("numbers") or ()) or None
+    dataset = sources.load(source, shape=spec.shape, classes=spec.classes, numbers=numbers, strict=strict)
+    click.echo("\n".join(dataset.describe()), err=True)
     images = dataset.test
     if images is None:
-        images = dataset.train
-        click.echo(f"{source} has no test images; measuring on all images, seen in training or not", err=True)
+        images = dataset.validation or dataset.train
+        part = "all its images" if images is dataset.train else "its validation images"
+        click.echo(f"{source} has no test images; measuring on {part}, seen in training or not", err=True)
     probabilities = predict_all(predictor, images)
     metrics = evaluate(probabilities, images.labels, spec.classes)
     Console().print(metrics_table(metrics, f"{name} on {source}"))
     if output is not None:
         history = read_history(predictor.folder)
-        write_report(output, metrics, predictor.record, images, probabilities, history)
+        write_report(output, metrics, predictor.record, images, probabilities, history, source)
         click.echo(f"report written to {output / 'index.html'}")
 
 
@@ -117,20 +140,18 @@ def models() -> None:
         served = store.choose(read_serve_config().model).name
     except ModelError as error:  # raised below: the list helps to fix it
         problem = error
-    table = Table()
-    for column in ("", "model", "network", "data", "accuracy", "size", "date"):
-        right = column in ("accuracy", "size")
-        table.add_column(
-            column, justify="right" if right else "left", no_wrap=column == "model", overflow="fold"
-        )
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)  # 80 columns, if only the second one wraps
+    for column in ("", "model", "network, data", "accuracy", "MB", "date"):
+        right = column in ("accuracy", "MB")
+        wraps = column == "network, data"
+        table.add_column(column, justify="right" if right else "left", no_wrap=not wraps, overflow="fold")
     for model in store.list_models():
         table.add_row(
             "*" if model.name == served else "",
             model.name,
-            model.network,
-            model.data,
+            f"{model.network}, {model.data}",
             "unknown" if model.accuracy is None else f"{model.accuracy:.2%}",
-            f"{model.size_bytes / 1e6:.1f} MB",
+            f"{model.size_bytes / 1e6:.1f}",
             "" if model.created is None else f"{model.created:%Y-%m-%d}",
         )
     Console().print(table)
@@ -143,17 +164,13 @@ def _open(model: str | None, config: ServeConfig) -> tuple[Predictor, str]:
     return Predictor(chosen.folder, config.threads, config.precision), chosen.name
 
 
-def _paths(names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the path of each picture; a folder yields its pictures in sorted order."""
+def _paths(names: tuple[str, ...], skipped: Skipped) -> Iterator[tuple[str, bool]]:
+    """Yield the path of each file and whether it was given by name; a folder yields its files, sorted."""
     for name in names:
-        folder = Path(name)
-        if name == "-" or not folder.is_dir():
-            yield name
-            continue
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.is_dir())
-        if not found:
-            raise ConfigError(f"{folder}: no pictures in this folder")
-        yield from map(str, found)
+        if name != "-" and Path(name).is_dir():
+            yield from ((str(path), False) for path in walk(Path(name), skipped))
+        else:
+            yield name, True
 
 
 def _read(path: str) -> bytes:

@@ -17,7 +17,8 @@ def available_cpus() -> int:
 
     Quotas are rounded down: one thread too many is stopped for part of every period, and all others wait.
     """
-    allowed = len(os.sched_getaffinity(0))
+    # macOS and Windows report no affinity
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([allowed, *map(int, read_quotas())]))
 
 

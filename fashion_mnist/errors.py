@@ -20,7 +20,7 @@ from typing import Final
 HTTP_ERRORS: Final[dict[str, tuple[int, str]]] = {
     "broken_json": (400, "the body is not JSON"),
     "broken_picture": (400, "the body is not a picture, or it is empty, truncated or damaged"),
-    "broken_npy": (400, "the body is not a .npy file, or it is truncated"),
+    "broken_npy": (400, "the body is not a .npy or .npz file, or it is truncated"),
     "broken_form": (400, "the form body cannot be parsed"),
     "not_found": (404, "no such path"),
     "method_not_allowed": (405, "the path does not take this method"),
@@ -30,17 +30,20 @@ HTTP_ERRORS: Final[dict[str, tuple[int, str]]] = {
     "too_many_images": (413, "the request holds more images than the limit"),
     "too_many_parts": (413, "the form has more parts than the limit"),
     "too_deep": (413, "the JSON is nested deeper than the limit"),
-    "unsupported_content_type": (415, "the content type is missing or not accepted"),
+    "unsupported_content_type": (
+        415,
+        "the content type is missing or not accepted, or the body is compressed",
+    ),
     "unsupported_picture_format": (415, "the picture's format is not supported"),
-    "missing_pixels": (422, "the body has no `pixels`, or the form no file"),
+    "missing_pixels": (422, "the body has neither `pixels` nor `image`, or the form no file"),
     "unknown_field": (422, "the JSON object has an unknown field"),
     "unknown_parameter": (422, "the query has an unknown parameter"),
     "bad_parameter": (422, "a query parameter is out of range or repeated"),
     "empty_batch": (422, "the batch holds no image"),
     "wrong_pixel_count": (422, "an image has the wrong number of pixels"),
     "wrong_shape": (422, "the array does not have the model's shape"),
-    "wrong_pixel_type": (422, "a pixel is not a number"),
-    "wrong_dtype": (422, "the .npy array is not uint8"),
+    "wrong_pixel_type": (422, "a pixel is not a number, or an `image` not text"),
+    "wrong_dtype": (422, "the .npy array does not hold numbers"),
     "pixel_not_integer": (422, "a pixel is a fraction"),
     "pixels_scaled": (422, "the pixels lie within 0..1 instead of 0..255"),
     "pixel_out_of_range": (422, "a pixel is outside 0..255"),
@@ -98,6 +101,14 @@ class DependencyError(FashionMnistError):
     """An optional package is not installed."""
 
     exit_code = 6
+
+    @classmethod
+    def for_training(cls, purpose: str, package: str | None) -> "DependencyError":
+        """Return the error for a missing training dependency. No package index has this project."""
+        return cls(
+            f"{purpose} needs {package}; in the project's folder run `make .venv/.dev`, or "
+            "`pip install -e '.[train]'` in an environment of your own"
+        )
 
 
 @contextmanager

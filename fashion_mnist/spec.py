@@ -1,8 +1,11 @@
 """A model's interface: the shape of its images and the names of its classes."""
 
+import unicodedata
 from dataclasses import dataclass
+from typing import Final
 
-FASHION_MNIST_CLASSES = (
+FASHION_MNIST: Final = "fashion-mnist"
+FASHION_MNIST_CLASSES: Final = (
     "T-shirt/top",
     "Trouser",
     "Pullover",
@@ -16,6 +19,15 @@ FASHION_MNIST_CLASSES = (
 )
 
 
+UNPRINTABLE: Final = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode categories that break a line of text or its encoding; format characters such as ZWJ do not."""
+
+
+def normal_names(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return class names in Unicode's composed form, NFC: macOS writes file names decomposed."""
+    return tuple(unicodedata.normalize("NFC", name) for name in classes)
+
+
 def find_name_problem(classes: tuple[str, ...]) -> str | None:
     """Return what is wrong with these class names, as a clause, or None.
 
@@ -23,11 +35,15 @@ def find_name_problem(classes: tuple[str, ...]) -> str | None:
     """
     if len(classes) < 2:
         return f"{len(classes)} classes, expected at least 2"
-    for name in classes:
-        if not name.isprintable() or not name.strip():
+    seen: set[str] = set()
+    for name, normal in zip(classes, normal_names(classes), strict=True):
+        kinds = {unicodedata.category(character) for character in name}
+        if kinds & UNPRINTABLE or kinds <= {"Zs", "Cf"}:
             return f"the class name {name!r} is empty or not printable"
-    twice = next((name for name in classes if classes.count(name) > 1), None)
-    return None if twice is None else f"the class name {twice!r} appears twice"
+        if normal in seen:
+            return f"the class name {name!r} appears twice"
+        seen.add(normal)
+    return None
 
 
 @dataclass(frozen=True)

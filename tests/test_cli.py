@@ -2,27 +2,16 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.commands import run
 from support.paths import BOOT, ROOT, SAMPLE
 
 import fashion_mnist
-
-
-def run(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
-    """Run `fashion-mnist ARGUMENTS`; return its exit code, standard output and standard error."""
-    done = subprocess.run(
-        [Path(sys.executable).parent / "fashion-mnist", *arguments],
-        cwd=ROOT,
-        input=stdin,
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **environment},
-        check=False,
-    )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 def test_version() -> None:
@@ -32,7 +21,8 @@ def test_version() -> None:
 def test_predict_reads_files_folders_and_standard_input() -> None:
     for arguments, stdin in (([BOOT], b""), ([BOOT.parent], b""), (["-"], BOOT.read_bytes())):
         code, out, err = run("predict", "--model", "bundled", *arguments, stdin=stdin)
-        assert (code, err) == (0, "")
+        passed_over = f"fashion-mnist: passed over: 1 not a picture ({BOOT.parent}/trouser.json)\n"
+        assert (code, err) == (0, passed_over if arguments == [BOOT.parent] else "")
         assert ": Ankle boot " in out
 
 
@@ -42,6 +32,40 @@ def test_predict_json_prints_one_object_per_line() -> None:
     assert code == 0
     assert [a["prediction"] for a in answers] == ["Ankle boot"] * 2
     assert answers[0]["image"] == str(BOOT)
+
+
+def test_predict_top_prints_the_most_probable_classes() -> None:
+    _, out, _ = run("predict", "--model", "bundled", "--top", "2", BOOT)
+    assert re.search(r": Ankle boot \d+\.\d%, Sneaker \d+\.\d%\n$", out)
+    _, out, _ = run("predict", "--model", "bundled", "--top", "2", "--json", BOOT)
+    assert list(json.loads(out)["probabilities"]) == ["Sneaker", "Ankle boot"]
+    code, _, err = run("predict", "--model", "bundled", "--top", "11", BOOT)
+    assert (code, err) == (2, "fashion-mnist: --top 11: bundled has 10 classes; ask for at most as many\n")
+
+
+def test_a_misspelt_variable_is_named_and_blank_ones_are_unset() -> None:
+    code, out, err = run("predict", BOOT, FASHION_MNIST_MODEL="", FASHION_MNIST_MODLE="x")
+    assert (code, err.count("\n")) == (0, 1)
+    assert "Ankle boot" in out
+    assert "did you mean FASHION_MNIST_MODEL?" in err
+
+
+def test_without_a_home_that_can_be_written_to_the_bundled_model_is_used() -> None:
+    command = f"env -u BENTOML_HOME HOME=/proc/none {sys.executable} -m fashion_mnist.cli predict {BOOT}"
+    done = subprocess.run(command.split(), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Ankle boot" in done.stdout
+
+
+def test_a_missing_training_package_is_named_with_a_remedy_that_works(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['sklearn.metrics'] = None\n")
+    path = f"{ROOT}{os.pathsep}{tmp_path}"
+    code, _, err = run("evaluate", "--model", "bundled", "--data", SAMPLE, PYTHONPATH=path)
+    assert code == 6
+    assert "an evaluation needs scikit-learn; in the project's folder run `make .venv/.dev`" in err
+    subprocess.run(["make", "--dry-run", ".venv/.dev"], cwd=ROOT, capture_output=True, check=True)
+    for module in (ROOT / "fashion_mnist").rglob("*.py"):
+        assert "pip install 'fashion-mnist" not in module.read_text(encoding="utf-8"), module
 
 
 def test_predict_names_a_bad_picture_and_classifies_the_others(tmp_path: Path) -> None:
@@ -83,7 +107,7 @@ def test_errors_become_a_sentence_and_an_exit_code(arguments: list[str], code: i
     assert "Traceback" not in err + out
 
 
-def test_predict_skips_subfolders_and_names_unreadable_files(tmp_path: Path) -> None:
+def test_predict_names_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     (tmp_path / "b.png").symlink_to("nowhere")
     (tmp_path / "c.png").write_bytes(BOOT.read_bytes())
@@ -154,6 +178,19 @@ def test_models_marks_the_served_model(tmp_path: Path) -> None:
     assert "*" in line
     assert "compact" in line
     assert "fashion-mnist" in line
+
+
+def test_models_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    code = "from fashion_mnist.registry import store; print(store.save(store.BUNDLED_FOLDER))"
+    home = str(tmp_path)
+    environment = {**os.environ, "BENTOML_HOME": home}
+    saved = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+    tag = saved.stdout.decode().strip()
+    _, out, _ = run("models", COLUMNS="80", BENTOML_HOME=home)
+    header, first, second = out.splitlines()
+    assert re.fullmatch(rf"\* {tag} +compact, fashion-mnist +95\.14% +\d\.\d 20\d\d-\d\d-\d\d", first)
+    assert "bundled" in second
+    assert max(map(len, (header, first, second))) <= 80
 
 
 def test_models_lists_a_damaged_model_and_names_it(tmp_path: Path) -> None:

@@ -51,6 +51,13 @@ def test_without_cgroups_there_is_no_quota(tmp_path: Path) -> None:
     assert read_quotas(tmp_path, member(tmp_path, "0::/somewhere\n")) == []
 
 
+def test_without_affinity_all_cpus_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert 1 <= available_cpus() <= (os.cpu_count() or 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert available_cpus() == 1
+
+
 def test_the_affinity_is_respected() -> None:
     code = "import os; from fashion_mnist.cpu import available_cpus; print(available_cpus())"
     one = {min(os.sched_getaffinity(0))}

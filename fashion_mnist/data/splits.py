@@ -39,35 +39,44 @@ class Splits:
 def split_dataset(dataset: Dataset, seed: int, limit: int | None = None) -> Splits:
     """Split a data set, stratified by class; the same seed gives the same splits.
 
-    Fashion-MNIST's 60,000 training images become 54,000, 3,000 and 3,000.
+    Fashion-MNIST's 60,000 training images become 54,000, 3,000 and 3,000. A source's own validation and
+    test images are kept as they are.
     limit: keep only this many training images.
     Raises DataError when a class has too few images to put one into every split.
     """
     rng = np.random.default_rng(seed)
-    rest, test = dataset.train, dataset.test
+    rest, test, validation = dataset.train, dataset.test, dataset.validation
+    for name, part in (("test", test), ("validation", validation)):
+        if part is not None:
+            _check_same(dataset.name, name, part, rest)
     if test is None:
         rest, test = _cut(rest, TEST_SHARE, rng)
-    elif test.classes != rest.classes:
-        raise DataError(
-            f"{dataset.name}: the test images have the classes {', '.join(test.classes)}, "
-            f"the training images {', '.join(rest.classes)}; expected the same"
-        )
-    if test.spec.shape != rest.spec.shape:
-        raise DataError(
-            f"{dataset.name}: the test images have the shape {test.spec.shape}, "
-            f"the training images {rest.spec.shape}; expected the same"
-        )
     if limit is not None and limit < len(rest.classes):
         raise DataError(
             f"--limit {limit}: too few training images for {len(rest.classes)} classes, "
             "give at least one for each"
         )
     whole = len(rest)
-    rest, validation = _cut(rest, VALIDATION_SHARE, rng)
+    if validation is None:
+        rest, validation = _cut(rest, VALIDATION_SHARE, rng)
     train, calibration = _cut(rest, VALIDATION_SHARE * whole / len(rest), rng)
     if limit is not None and limit < len(train):
         _, train = _cut(train, limit / len(train), rng, leave=0)
     return Splits(train, validation, calibration, test)
+
+
+def _check_same(source: str, name: str, part: LabelledImages, train: LabelledImages) -> None:
+    """Raise DataError if a split of the source differs from the training images in classes or shape."""
+    if part.classes != train.classes:
+        raise DataError(
+            f"{source}: the {name} images have the classes {', '.join(part.classes)}, "
+            f"the training images {', '.join(train.classes)}; expected the same"
+        )
+    if part.spec.shape != train.spec.shape:
+        raise DataError(
+            f"{source}: the {name} images have the shape {part.spec.shape}, "
+            f"the training images {train.spec.shape}; expected the same"
+        )
 
 
 def _cut(
@@ -81,8 +90,9 @@ def _cut(
     small = np.flatnonzero(counts < 1 + leave)
     if len(small):
         raise DataError(
-            f"class {data.classes[small[0]]!r}: too few images; at least 4 are needed, one "
-            "each for training, validation, calibration and test"
+            f"class {data.classes[small[0]]!r}: too few images ({counts[small[0]]}); at least 4 are needed, "
+            "one each for training, validation, calibration and test; give --classes only the names of "
+            "classes that have images"
         )
     quotas = share * counts
     take = np.floor(quotas).astype(np.int64)

@@ -80,7 +80,7 @@ def evaluate(
     try:
         from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
     except ImportError as error:
-        raise DependencyError("evaluation needs scikit-learn: pip install 'fashion-mnist[train]'") from error
+        raise DependencyError.for_training("an evaluation", "scikit-learn") from error
     predicted = probabilities.argmax(axis=1)
     indices = np.arange(len(classes))
     precision, recall, f1, support = precision_recall_fscore_support(

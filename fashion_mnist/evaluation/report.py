@@ -33,23 +33,26 @@ def write_report(
     data: LabelledImages,
     probabilities: NDArray[np.floating],
     history: dict[str, Any] | None,
+    source: str,
 ) -> None:
     """Write metrics.json, the plots and index.html; with a history, history.json too.
 
     data, probabilities (N, K): the images measured and their predictions. history: `History.asdict()`.
+    source: where the images come from.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / METRICS, metrics.asdict())
     plots = {"confusion": plot_confusion(metrics), "reliability": plot_reliability(metrics)}
     if history is not None:
         _write_json(folder / HISTORY, history)
-        plots["training"] = plot_history(history)
+        plots["training"] = plot_history(history, is_augmented(record.config))
     for name, figure in plots.items():
         figure.savefig(folder / f"{name}.png", dpi=110)
     environment = Environment(loader=PackageLoader("fashion_mnist.evaluation", "."), autoescape=True)
     page = environment.get_template("report.html").render(
         metrics=metrics,
         record=record,
+        source=source,
         fingerprint=data.fingerprint(),
         history=history,
         plots={name: _svg(figure) for name, figure in plots.items()},
@@ -68,13 +71,13 @@ def read_history(model: Path) -> dict[str, Any] | None:
 
 
 def find_mistakes(data: LabelledImages, probabilities: NDArray[np.floating]) -> list[dict[str, Any]]:
-    """Return the most confident wrong predictions, highest first: label, prediction, confidence, picture."""
+    """Return the most confident wrong predictions: name, label, prediction, confidence, picture."""
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != data.labels)
     confidence = probabilities[wrong, predicted[wrong]]
     return [
         {
-            "index": int(row),
+            "name": f"image {row}" if data.files is None else data.files[row],
             "label": data.classes[data.labels[row]],
             "prediction": data.classes[predicted[row]],
             "confidence": float(probabilities[row, predicted[row]]),
@@ -105,14 +108,20 @@ def plot_confusion(metrics: Metrics) -> Figure:
     return figure
 
 
-def plot_history(history: dict[str, Any]) -> Figure:
+def is_augmented(config: dict[str, Any]) -> bool:
+    """Return whether a training with this recipe changes its images from epoch to epoch."""
+    return config.get("train") != "head" and any(config.get(key) for key in ("flip", "shift", "erase"))
+
+
+def plot_history(history: dict[str, Any], augmented: bool) -> Figure:
     """Plot loss and accuracy of each epoch on the training and validation images."""
     records = history["epochs"]
     epochs = [r["epoch"] for r in records]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     marker = "o" if len(epochs) == 1 else ""
-    for name, label in (("train", "training (augmented)"), ("validation", "validation (averaged weights)")):
+    training = "training (augmented)" if augmented else "training"
+    for name, label in (("train", training), ("validation", "validation (averaged weights)")):
         loss.plot(epochs, [r[f"{name}_loss"] for r in records], marker=marker, label=label)
         accuracy.plot(epochs, [r[f"{name}_accuracy"] for r in records], marker=marker)
     loss.set(xlabel="epoch", ylabel="cross-entropy")

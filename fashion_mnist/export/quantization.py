@@ -33,7 +33,7 @@ def quantize(folder: Path, images: NDArray[np.uint8], validation: LabelledImages
     openvino = import_openvino()
     import nncf
 
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     record = model_folder.read_record(folder)
     graph = openvino.Core().read_model(folder / model_folder.ONNX)
     count = min(len(images), RANGE_IMAGES)
@@ -53,13 +53,17 @@ def quantize(folder: Path, images: NDArray[np.uint8], validation: LabelledImages
 
     right = classify(folder, "fp32", validation)
     right_int8 = classify(folder, "int8", validation)
-    logger.info(
-        "validation accuracy in fp32 %.2f%%, in int8 %.2f%%", 100 * right.mean(), 100 * right_int8.mean()
-    )
-    lost = int(right.sum()) - int(right_int8.sum())
-    chance = float(np.sqrt((right != right_int8).sum()))
-    if lost > MAX_LOST * len(validation) + chance:
-        logger.warning("int8 loses more than %.1f points of accuracy and is not kept", 100 * MAX_LOST)
+    differ = int((right != right_int8).sum())
+    accepted = MAX_LOST * len(validation) + differ**0.5
+    kept = right.sum() - right_int8.sum() <= accepted
+    logger.log(
+        logging.INFO if kept else logging.WARNING,
+        "int8 is %s: of %d validation images fp32 gets %d right, int8 %d; it may lose %.1f, which is %g%% of "
+        "the images plus, for chance, the square root of the %d that only one of the two gets right",
+        "kept" if kept else "not kept", len(validation), right.sum(), right_int8.sum(), accepted,
+        100 * MAX_LOST, differ,
+    )  # fmt: skip
+    if not kept:
         for name in (model_folder.INT8, model_folder.INT8_WEIGHTS):
             (folder / name).unlink()
         model_folder.write_record(folder, record)

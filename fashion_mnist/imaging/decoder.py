@@ -1,21 +1,19 @@
 """Decode picture files: the accepted formats, the size limits, the detection of damage."""
 
 import io
-import zlib
 from typing import Final
 
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from fashion_mnist.errors import InputError
+from fashion_mnist.imaging import jpeg, png, tiff
 
-FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-"""Formats that are decoded. Pillow knows many more, but each one adds attack surface."""
+FORMATS: Final = ("PNG", "WEBP", "BMP", "GIF")
+"""Formats that are decoded besides JPEG and TIFF. Pillow knows many more; each one adds attack surface."""
+ACCEPTED: Final = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 MAX_SIDE_PX: Final = 30_000
 """No camera produces longer sides, and resizing a row of millions of pixels blocks the process."""
-JPEG_START_OF_SCAN: Final = b"\xff\xda"
-JPEG_END: Final = b"\xff\xd9"
-JPEG_BLOCK_PIXELS: Final = 64
-PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
 _SIGNATURES: Final = (
     (b"%PDF", 0, "PDF"),
@@ -24,14 +22,16 @@ _SIGNATURES: Final = (
     (b"ftypmif1", 4, "HEIC"),
     (b"ftypmsf1", 4, "HEIC"),
     (b"ftypavif", 4, "AVIF"),
-    (b"II*\0", 0, "TIFF"),
-    (b"MM\0*", 0, "TIFF"),
+    (b"II+\0", 0, "BigTIFF"),
+    (b"MM\0+", 0, "BigTIFF"),
     (b"\0\0\1\0", 0, "ICO"),
     (b"8BPS", 0, "Photoshop"),
     (b"\xff\x0a", 0, "JPEG XL"),
     (b"\0\0\0\x0cJXL ", 0, "JPEG XL"),
     (b"\0\0\0\x0cjP  ", 0, "JPEG 2000"),
 )
+
+_STARTS: Final = (png.SIGNATURE, jpeg.START, b"RIFF", b"BM", b"GIF8", *tiff.ORDERS)
 
 
 def decode(data: bytes, max_pixels: int, enough: tuple[int, int]) -> Image.Image:
@@ -42,9 +42,11 @@ def decode(data: bytes, max_pixels: int, enough: tuple[int, int]) -> Image.Image
     """
     try:
         picture = _open(data, max_pixels)
-        if picture.format == "JPEG":
-            picture.draft(None, enough)
+        if isinstance(picture, JpegImageFile):
+            jpeg.prepare(picture, data, enough)
         picture.load()
+        if picture.format == "BMP" and picture.mode == "RGBA" and not picture.getchannel("A").getbbox():
+            picture = picture.convert("RGB")  # written by a program that leaves the fourth byte at 0
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -64,48 +66,37 @@ def decode(data: bytes, max_pixels: int, enough: tuple[int, int]) -> Image.Image
 def count_pixels(data: bytes) -> int:
     """Return width times height, read from the header alone; 0 if it cannot be read."""
     # without Pillow: ten times as fast
-    if data[:8] == PNG_SIGNATURE and data[12:16] == b"IHDR" and data.count(b"IHDR") == 1:
+    if data[:8] == png.SIGNATURE and data[12:16] == b"IHDR" and data.count(b"IHDR") == 1:
         return int.from_bytes(data[16:20]) * int.from_bytes(data[20:24])
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            return picture.width * picture.height
+        picture = _open(data, MAX_SIDE_PX**2)
+        return picture.width * picture.height
     except Exception:  # noqa: BLE001 - `decode` reports what is wrong
         return 0
 
 
+def is_picture(data: bytes) -> bool:
+    """Return whether bytes begin like a picture file, of an accepted format or another; text never does."""
+    head = data[:16]
+    if b"\0" not in head:  # text may begin with BM
+        return False
+    return head.startswith(_STARTS) or any(head[at:].startswith(magic) for magic, at, _ in _SIGNATURES)
+
+
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    """Open a picture of an accepted size, and reject damage that Pillow would ignore."""
+    """Open a picture of an accepted size, without what is not needed to decode it."""
     if data[:2] == b"BM" and data[14:15] != b"\x0c" and data[21:22] >= b"\x80":
         raise _broken("its width is negative")  # Pillow reads it as billions of pixels
-    file = io.BytesIO(data)
-    picture = Image.open(file, formats=FORMATS)
+    if data[:4] in tiff.ORDERS:
+        return tiff.open_page(data, lambda size: _check_size(size, max_pixels))
+    if data.startswith(jpeg.START):
+        # not by Image.open, which looks for the other pictures of an MPO file
+        picture: Image.Image = JpegImageFile(io.BytesIO(data))
+    else:
+        data = png.strip_metadata(data) if data.startswith(png.SIGNATURE) else data
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
     _check_size(picture.size, max_pixels)
-    if picture.format == "PNG":
-        _check_png(data)
-    elif picture.format == "JPEG":
-        if picture.width * picture.height > len(data) * 8 * JPEG_BLOCK_PIXELS:  # a block takes at least a bit
-            raise _broken(f"{len(data)} bytes cannot hold {picture.width} x {picture.height} pixels")
-        start = file.tell()
-        end = data.find(JPEG_END, start)
-        one_scan = "progressive" not in picture.info and data.find(JPEG_START_OF_SCAN, start, end) < 0
-        if end >= 0 and one_scan:
-            # If a scan ends early, libjpeg silently paints the rest gray; without the end marker, Pillow
-            # reports the file as truncated. If the scan is whole, the zeros complete its last byte.
-            picture.fp = io.BytesIO(data[:end] + bytes(16))
     return picture
-
-
-def _check_png(data: bytes) -> None:
-    """Verify the checksum of each chunk; decoding ignores those of the pixels."""
-    view, at = memoryview(data), len(PNG_SIGNATURE)
-    while at < len(data):
-        name, end = at + 4, at + 8 + int.from_bytes(view[at : at + 4])
-        if zlib.crc32(view[name:end]) != int.from_bytes(view[end : end + 4]):
-            raise _broken(f"wrong checksum at byte {end}")
-        if data[name : name + 4] == b"IEND":
-            return
-        at = end + 4
-    raise _broken("its end is missing")
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -134,7 +125,6 @@ def _unidentified(data: bytes) -> InputError:
     """Return the error for bytes in no accepted format: another picture format, or not a picture."""
     if not data:
         return InputError("broken_picture", "the body is empty; send the bytes of a picture")
-    accepted = "PNG, JPEG, WebP, BMP or GIF"
     name = next((n for magic, at, n in _SIGNATURES if data[at : at + len(magic)] == magic), None)
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith(b"<svg") or (head.startswith(b"<?xml") and b"<svg" in head):
@@ -142,6 +132,6 @@ def _unidentified(data: bytes) -> InputError:
     if name:
         return InputError(
             "unsupported_picture_format",
-            f"{name} pictures are not supported; convert this one to {accepted}",
+            f"{name} pictures are not supported; convert this one to {ACCEPTED}",
         )
-    return InputError("broken_picture", f"the body is not a picture; send a {accepted} file")
+    return InputError("broken_picture", f"the body is not a picture; send a {ACCEPTED} file")

@@ -49,7 +49,8 @@ def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
         deep = np.asarray(picture).astype(np.uint16)
         picture = Image.fromarray((deep >> 8).astype(np.uint8))
     if picture.has_transparency_data:
-        layer = picture if picture.mode in ("LA", "RGBA") else picture.convert("RGBA")
+        straight = "LA" if picture.mode == "La" else "RGBA"
+        layer = picture if picture.mode in ("LA", "RGBA") else picture.convert(straight)
         # pasted, not composited: at 40 megapixels, each copy with an alpha channel takes 160 MB
         picture = Image.new(mode, layer.size, "black")
         picture.paste(layer.convert(mode), mask=layer.getchannel("A"))

@@ -22,7 +22,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
     """Return the temperature in 0.05..20 that minimises the negative log likelihood of logits (N, K).
 
     The loss is convex in 1 / temperature, so bisection on its derivative finds the minimum (Guo et al.,
-    On Calibration of Modern Neural Networks, 2017). An imaginary image with a uniform label is added: even
+    On Calibration of Modern Neural Networks, 2017). A pseudo-image with a uniform label is added: even
     if all N predictions are right, the probabilities stay about 1 / N below 1 instead of reaching it (Platt,
     Probabilistic Outputs for Support Vector Machines, 1999).
     """

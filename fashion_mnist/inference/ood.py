@@ -17,5 +17,5 @@ def energy_score(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def fit_threshold(scores: NDArray[np.float64], refuse: float = 0.01) -> float:
-    """Return the score that at most the share `refuse` of these in-distribution images exceeds."""
+    """Return the threshold that at most a fraction `refuse` of these in-distribution scores exceed."""
     return float(np.quantile(scores, 1 - refuse, method="higher"))

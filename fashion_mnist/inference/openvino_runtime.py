@@ -14,10 +14,13 @@ from fashion_mnist.registry import model_folder
 from fashion_mnist.registry.model_folder import ModelRecord
 
 BATCH_SIZES: Final = (16, 8, 4, 2, 1)
-"""Images in one call of the network, in falling order: 37 images are 16 + 16 + 4 + 1. Each size is compiled
-with a fixed shape, which runs 12 to 15 % faster than one network with a dynamic batch (two Xeon cores with
-AMX, int8, medians of 9 rounds) and never compiles a kernel in the middle of a request. A batch of 64 would be
+"""Images in one call of the network, in falling order: 37 images are 16 + 16 + 4 + 1. A batch of 64 would be
 1 % faster and take 9 MB more."""
+MAX_FIXED_BYTES: Final = 8_000_000
+"""Networks up to this file size are compiled once for each batch size, at a fixed shape: 12 to 15 % faster
+than one network with a dynamic batch (two Xeon cores with AMX, int8, medians of 9 rounds). OpenVINO packs the
+weights once for each shape, so five shapes of a larger network would cost too much: VGG16 in bf16 would take
+4.4 GB instead of 1.1."""
 
 
 def import_openvino() -> ModuleType:
@@ -34,7 +37,7 @@ def import_openvino() -> ModuleType:
 
 
 class CompiledNetwork:
-    """A network compiled once for each of BATCH_SIZES; one thread at a time may run it.
+    """A network compiled for BATCH_SIZES; one thread at a time may run it.
 
     precision: `auto` becomes int8 if model and CPU support it, else bf16, else fp32.
     Raises ModelError when the model has no int8 network, cannot be compiled, or contradicts its record.
@@ -60,13 +63,22 @@ class CompiledNetwork:
         try:
             network = core.read_model(path)
             self._check_shapes(network, path)
-            self._requests = {size: self._compile(core, network, size, settings) for size in BATCH_SIZES}
+            self._fixed: dict[int, tuple[Any, ...]] = {}
+            self._dynamic: Any = None
+            if self._file_bytes(path) <= MAX_FIXED_BYTES:
+                for size in BATCH_SIZES:
+                    self._fixed[size] = self._compile_fixed(core, network, size, settings)
+            else:
+                self._dynamic = core.compile_model(network, "CPU", settings).create_infer_request()
         except RuntimeError as error:
             raise ModelError(f"{path}: OpenVINO cannot compile it: {error}") from error
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return logits (n, K) and features (n, D) of uint8 images (n, H, W[, C]); n is in BATCH_SIZES."""
-        request, pixels, logits, features = self._requests[len(images)]
+        if self._dynamic is not None:
+            outputs = self._dynamic.infer({"images": np.ascontiguousarray(images)}, share_inputs=True)
+            return outputs["logits"], outputs["features"]
+        request, pixels, logits, features = self._fixed[len(images)]
         pixels[:] = images
         request.infer()
         # copies: the next call writes into the same memory
@@ -94,11 +106,15 @@ class CompiledNetwork:
                     "the model is damaged, download or train it again"
                 )
 
-    def _compile(self, core: Any, network: Any, size: int, settings: dict[str, Any]) -> tuple[Any, ...]:
-        """Compile for one batch size; the clones share their weights.
+    def _file_bytes(self, path: Path) -> int:
+        weights = self.folder / model_folder.INT8_WEIGHTS
+        return path.stat().st_size + (weights.stat().st_size if self.precision == "int8" else 0)
 
-        Returns the request, its input array and its two output tensors. They are bound once: passing
-        arrays with each call costs 60 to 90 µs, as much as a fifth of a call for one image.
+    def _compile_fixed(self, core: Any, network: Any, size: int, settings: dict[str, Any]) -> tuple[Any, ...]:
+        """Compile for one batch size; return the request, its input array and its two output tensors.
+
+        They are bound once: passing arrays with each call costs 60 to 90 µs, as much as a fifth of a call
+        for one image.
         """
         clone = network.clone()
         shape = [size, *self.record.spec.shape]

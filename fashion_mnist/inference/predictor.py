@@ -20,7 +20,7 @@ Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class Network(Protocol):
-    """Runs a network. precision: the one in use: `int8`, `bf16` or `fp32`."""
+    """Runs a network. precision: the precision in use: `int8`, `bf16` or `fp32`."""
 
     precision: str
 

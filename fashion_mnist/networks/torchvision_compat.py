@@ -23,7 +23,7 @@ def import_torchvision() -> ModuleType:
     try:
         return importlib.import_module("torchvision")
     except ModuleNotFoundError as error:
-        raise DependencyError(f"{error.name} is missing: pip install -e '.[train]'") from error
+        raise DependencyError.for_training("this network", error.name) from error
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise

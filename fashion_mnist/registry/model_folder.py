@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fashion_mnist.checksums import file_sha256
 from fashion_mnist.errors import ConfigError, ModelError
-from fashion_mnist.spec import ModelSpec, find_name_problem
+from fashion_mnist.spec import ModelSpec, find_name_problem, normal_names
 
 FORMAT: Final = 1
 ONNX: Final = "network.onnx"
@@ -73,7 +73,7 @@ class ModelRecord(BaseModel):
     def _check_classes(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         if problem := find_name_problem(classes):
             raise ValueError(problem)
-        return classes
+        return normal_names(classes)
 
     @property
     def has_int8(self) -> bool:
@@ -93,19 +93,17 @@ def rename_old_keys(content: Any) -> Any:
     return [rename_old_keys(value) for value in content] if isinstance(content, list) else content
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, remedy: str = "choose another") -> None:
     """Check, before long work, that a folder can be created and written to; leave nothing behind.
 
-    Raises ConfigError.
+    Raises ConfigError, whose sentence ends with the remedy.
     """
     existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise ConfigError(
-            f"{folder}: cannot write to this folder ({error.strerror}); choose another"
-        ) from error
+        raise ConfigError(f"{folder}: cannot write to this folder ({error.strerror}); {remedy}") from error
 
 
 def read_record(folder: Path) -> ModelRecord:

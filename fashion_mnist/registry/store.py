@@ -43,7 +43,7 @@ class StoredModel:
 
 def check_writable() -> None:
     """Check, before a training, that models can be saved. Raises ConfigError."""
-    model_folder.check_writable(_home())
+    model_folder.check_writable(_home(), "set BENTOML_HOME to one that you can write to")
 
 
 def save(folder: Path) -> str:
@@ -149,12 +149,18 @@ def _stored_model(name: str, folder: Path, created: datetime | None) -> StoredMo
 
 
 def _home() -> Path:
-    """Return the folder of our models in BentoML's store; it may not exist yet."""
+    """Return the folder of our models in BentoML's store; it may not exist.
+
+    Raises ConfigError when BENTOML_HOME cannot be used. If the default home cannot, the store is empty.
+    """
     try:
         return Path(BentoMLContainer.model_store_dir.get()) / NAME
     except OSError as error:  # reading the setting makes BentoML create its folders
-        home = os.environ.get("BENTOML_HOME", "")
-        raise ConfigError(f"BENTOML_HOME={home[:200]}: {error.strerror}; choose a writable folder") from error
+        if home := os.environ.get("BENTOML_HOME"):
+            raise ConfigError(
+                f"BENTOML_HOME={home[:200]}: {error.strerror}; choose a folder that you can write to"
+            ) from error
+        return Path.home() / "bentoml" / "models" / NAME
 
 
 def _folders() -> dict[str, Path]:

@@ -46,7 +46,7 @@ from fashion_mnist.serving.monitoring.request_metrics import RequestMetrics
 from fashion_mnist.serving.protocol.bodies import QUICK_BYTES
 from fashion_mnist.serving.protocol.responses import Response, error_response, internal_error, json_response
 from fashion_mnist.serving.transport.edge import Edge
-from fashion_mnist.serving.transport.worker import FastPath, ServerInstallation
+from fashion_mnist.serving.transport.worker import FastPath, ServerInstallation, open_counts
 
 logger = logging.getLogger("bentoml.service")
 
@@ -68,7 +68,8 @@ def build(service: Service[Any], is_main: bool) -> ASGIApp:
     factory = AppFactory(service, is_main=is_main)
     app = Edge(factory(), factory.gate)
     if server_context.worker_index is not None:
-        factory.installation = ServerInstallation(factory.fast_path, factory.config.worker_count)
+        counts = open_counts(factory.config.worker_count, server_context.worker_index)
+        factory.installation = ServerInstallation(factory.fast_path, counts, factory.config.keep_alive_s)
     return app
 
 

@@ -1,22 +1,32 @@
 """Settings of the service, read from environment variables."""
 
+import difflib
+import os
+import re
 import socket
+from collections.abc import Iterable
 from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fashion_mnist.cpu import available_cpus
 from fashion_mnist.errors import ConfigError
 
 MAX_DEFAULT_WORKERS: Final = 16
-"""Cap on the default worker count; each worker takes 200 MB."""
+"""Cap on the default worker count; each worker takes 210 MB."""
+PREFIX: Final = "FASHION_MNIST_"
+ELSEWHERE: Final = ("DATA",)
+"""Variables with our prefix that other parts read."""
+ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?/?")
+"""What a browser sends as Origin, in lower case and with the slash that people add."""
+DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 class ServeConfig(BaseSettings):
     """Settings of the service. The field `batch_size` is the variable FASHION_MNIST_BATCH_SIZE."""
 
-    model_config = SettingsConfigDict(env_prefix="FASHION_MNIST_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     model: str | None = Field(
         None, description="a tag, a folder or `bundled` (default: latest in the store, else `bundled`)"
@@ -36,12 +46,7 @@ class ServeConfig(BaseSettings):
     precision: Literal["auto", "int8", "bf16", "fp32"] = Field(
         "auto", description="inference precision; `auto` picks the fastest that model and CPU support"
     )
-    batch_size: int = Field(
-        16,
-        ge=2,
-        le=16,
-        description="most requests in one batch: 2, 4, 8 or 16; other values are rounded down",
-    )
+    batch_size: int = Field(16, description="most requests in one batch: 2, 4, 8 or 16")
     max_latency_ms: int = Field(
         10_000, ge=1, description="a request that waits longer in the queue is answered 503"
     )
@@ -56,8 +61,30 @@ class ServeConfig(BaseSettings):
     max_images: int = Field(10_000, ge=1, description="most images in one request")
     max_pixels: int = Field(40_000_000, ge=1, le=178_956_970, description="width times height of one picture")
     body_timeout_s: float = Field(20.0, gt=0, le=3600, description="seconds for a request body to arrive")
+    keep_alive_s: int = Field(
+        75, ge=1, le=3600, description="seconds that an idle connection stays open; longer than a proxy's"
+    )
     cors_origins: str = Field("", description="origins that browsers may call from, comma-separated, or `*`")
     access_log: bool = Field(False, description="log every request")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore_blanks(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Strip whitespace, such as the carriage return of a Windows .env file; a blank value is unset."""
+        stripped = {name: v.strip() if isinstance(v, str) else v for name, v in values.items()}
+        return {name: value for name, value in stripped.items() if value != ""}
+
+    @field_validator("batch_size")
+    @classmethod
+    def _check_batch_size(cls, size: int) -> int:
+        if size not in (2, 4, 8, 16):
+            raise ValueError("expected 2, 4, 8 or 16: the network is compiled for these sizes")
+        return size
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, text: str) -> str:
+        return ",".join(_as_sent(origin.strip()) for origin in text.split(",") if origin.strip())
 
     @field_validator("host")
     @classmethod
@@ -82,8 +109,8 @@ class ServeConfig(BaseSettings):
 
     @property
     def origins(self) -> list[str]:
-        """Origins that browsers may call from; empty if CORS is off."""
-        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+        """Origins that browsers may call from, as they send them; empty if CORS is off."""
+        return self.cors_origins.split(",") if self.cors_origins else []
 
     def bentoml_settings(self) -> dict[str, Any]:
         """Return the arguments of `@bentoml.service`. The gate does CORS and the access log, not BentoML."""
@@ -100,5 +127,34 @@ def read_serve_config() -> ServeConfig:
         return ServeConfig()
     except ValidationError as error:
         problem = error.errors()[0]
-        name = f"FASHION_MNIST_{str(problem['loc'][0]).upper()}"
-        raise ConfigError(f"{name}={str(problem['input'])[:200]}: {problem['msg']}") from error
+        name = PREFIX + str(problem["loc"][0]).upper()
+        message = problem["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{name}={str(problem['input'])[:200]}: {message}") from error
+
+
+def unknown_variables(names: Iterable[str] = os.environ) -> list[str]:
+    """Return a sentence for each variable that has our prefix but is no setting."""
+    known = [name.upper() for name in (*ServeConfig.model_fields, *ELSEWHERE)]
+    sentences = []
+    for name in sorted(names):
+        setting = name.upper().removeprefix(PREFIX)
+        if setting == name.upper() or setting in known:
+            continue
+        nearest = difflib.get_close_matches(setting, known, 1)
+        hint = f"did you mean {PREFIX}{nearest[0]}?" if nearest else "docs/configuration.md lists them"
+        sentences.append(f"{name} is not a setting and is ignored; {hint}")
+    return sentences
+
+
+def _as_sent(origin: str) -> str:
+    """Return an origin as browsers send it: in lower case, without a slash or default port."""
+    if origin in ("*", "null"):  # browsers send `null` for files and sandboxed frames
+        return origin
+    match = ORIGIN.fullmatch(origin.lower())
+    if match is None:
+        raise ValueError(
+            f"{origin[:200]!r} is not an origin; expected scheme, host and perhaps port, without a path, "
+            "such as https://example.com or http://localhost:5173"
+        )
+    scheme, host, port = match.groups()
+    return f"{scheme}://{host}{'' if port in (None, DEFAULT_PORTS.get(scheme)) else port}"

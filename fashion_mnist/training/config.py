@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from fashion_mnist.errors import ConfigError
 from fashion_mnist.networks.catalog import BACKBONES, COMPACT, WIDE
 from fashion_mnist.registry.model_folder import ModelRecord
+from fashion_mnist.spec import FASHION_MNIST, FASHION_MNIST_CLASSES, normal_names
 
 FOLDER_SIDE_PX: Final = 28
 """Side that folders of pictures are resized to for a network that takes any size."""
@@ -21,7 +22,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str = Field(
-        "fashion-mnist",
+        FASHION_MNIST,
         description="`fashion-mnist`, a folder of IDX files or of class folders, or a CSV with 785 columns",
     )
     test_data: str | None = Field(
@@ -29,7 +30,11 @@ class TrainConfig(BaseModel):
     )
     classes: tuple[str, ...] | None = Field(
         None,
-        description="names of the numeric labels of IDX and CSV data (default: Fashion-MNIST's ten)",
+        description="names of the numeric labels of IDX and CSV data, in order; `fashion-mnist` stands for "
+        "its ten (default: those for Fashion-MNIST's own files, else the numbers)",
+    )
+    strict: bool = Field(
+        False, description="stop at a file in a class folder that cannot be read, instead of passing it over"
     )
     input_size: int | None = Field(
         None,
@@ -47,7 +52,9 @@ class TrainConfig(BaseModel):
         "auto",
         description=f"{COMPACT}, {WIDE}, {', '.join(BACKBONES)}; auto is the network of FROM, else {COMPACT}",
     )
-    from_: str | None = Field(None, alias="from", description="tag or folder of a model to start from")
+    from_: str | None = Field(
+        None, alias="from", description="`bundled`, or tag or folder of a stored model, to start from"
+    )
     pretrained: bool = Field(
         True, description="start a backbone from ImageNet weights, unless FROM names a model"
     )
@@ -72,8 +79,8 @@ class TrainConfig(BaseModel):
     batch_size: int = Field(256, ge=2, description="images per step")
     optimizer: Literal["auto", "muon", "sgd"] = Field(
         "auto",
-        description="optimizer of the convolutions; all other layers use SGD. auto is muon for "
-        f"{COMPACT}, else sgd",
+        description="muon trains the convolutions, except a first layer on gray images, which like all other "
+        f"layers uses SGD; auto is muon for {COMPACT}, else sgd",
     )
     learning_rate: float = Field(0.1, gt=0, description="peak learning rate; scale it with the batch size")
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum of SGD")
@@ -102,10 +109,20 @@ class TrainConfig(BaseModel):
         description="file written after each epoch, removed when the model is saved (default: in runs/, "
         "named after settings and data)",
     )
-    resume: bool = Field(False, description="continue from the checkpoint, if there is one")
+    resume: bool = Field(False, description="continue from the checkpoint of the same settings and data")
     output: Path | None = Field(
         None, description="folder to write the model to as well (the bundled model is made this way)"
     )
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _name_classes(cls, classes: Any) -> Any:
+        """Replace the shorthand for the ten garments; compose the names."""
+        if classes == FASHION_MNIST or classes in ([FASHION_MNIST], (FASHION_MNIST,)):
+            return FASHION_MNIST_CLASSES
+        if isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes):
+            return normal_names(tuple(classes))
+        return classes
 
     def resolve(self, start: ModelRecord | None = None) -> Self:
         """Return the settings with every `auto` and default resolved; input_size None means any size.
@@ -124,13 +141,13 @@ class TrainConfig(BaseModel):
             optimizer = "muon" if name == COMPACT else "sgd"
         if optimizer == "muon" and name != COMPACT:
             raise ConfigError(
-                f"--optimizer muon fixes the norm of every kernel, which suits only the {COMPACT} network, "
-                f"not {name}; use sgd"
+                f"--optimizer muon: works only with the {COMPACT} network, not with {name}, because it fixes "
+                "the norm of each kernel; give --optimizer sgd"
             )
         if self.train == "head" and not backbone and self.from_ is None:
             raise ConfigError(
-                f"--train head: {name} has no pretrained weights to train a new last layer on; "
-                "give --from, or --network with one of " + ", ".join(BACKBONES)
+                f"--train head: only the last layer would train, on the random layers of {name}; start from "
+                f"a stored model with --from, or choose a pretrained --network: {', '.join(BACKBONES)}"
             )
         return self.model_copy(
             update={
@@ -143,9 +160,9 @@ class TrainConfig(BaseModel):
         )
 
     def recipe(self) -> dict[str, Any]:
-        """Return the settings that define the model: all but checkpoint, output, resume and threads."""
+        """Return the settings that define the model."""
         return self.model_dump(
-            mode="json", by_alias=True, exclude={"checkpoint", "output", "resume", "threads"}
+            mode="json", by_alias=True, exclude={"checkpoint", "output", "resume", "strict", "threads"}
         )
 
     @property

@@ -68,7 +68,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -78,7 +78,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if key not in settings:
             raise ConfigError(f"{path}, {key}: unknown setting; the settings are {', '.join(settings)}")
         if isinstance(content[key], bool) and settings[key].annotation is not bool:
-            raise ConfigError(f"{path}, {key}: got a boolean ({content[key]}), expected another type")
+            raise ConfigError(
+                f"{path}, {key}: YAML reads the value as {content[key]}; expected a number or text, "
+                "which may need quotes"
+            )
     return content
 
 
@@ -89,4 +92,5 @@ def _parse(arguments: Sequence[str], values: dict[str, Any], origin: str) -> _Tr
         problem = error.errors()[0]
         name = str(problem["loc"][0])
         where = f"{origin}{name}" if name in values else f"--{name.replace('_', '-')}"
-        raise ConfigError(f"{where}: {problem['msg']} (got {problem['input']!r})") from error
+        message = problem["msg"].replace("Input should be", "must be")
+        raise ConfigError(f"{where}: {message} (got {problem['input']!r})") from error

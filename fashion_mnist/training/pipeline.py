@@ -1,5 +1,6 @@
 """One training from start to finish: read the data, train, export, evaluate, save."""
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from fashion_mnist.data import sources
 from fashion_mnist.data.dataset import Dataset, LabelledImages
+from fashion_mnist.data.readers.picture_files import merge_skipped
 from fashion_mnist.data.splits import Splits, split_dataset
 from fashion_mnist.evaluation.metrics import Metrics, evaluate, predict_all
 from fashion_mnist.evaluation.model_card import write_card
@@ -73,7 +75,7 @@ def train(
     with tempfile.TemporaryDirectory(prefix="fashion-mnist-") as temporary:
         folder = Path(temporary) / config.network  # not temporary itself: copytree would copy its mode, 0700
         facts = describe_training(network, history, devices, teachers)
-        record = new_record(config, dataset.name, splits, facts, command)
+        record = new_record(config, dataset, splits, facts, command)
         record = write_model(network, record, splits, folder)
         probabilities = predict_all(Predictor(folder), splits.test)
         metrics = evaluate(probabilities, splits.test.labels, record.classes)
@@ -91,14 +93,28 @@ def train(
 
 def load_dataset(config: TrainConfig) -> Dataset:
     """Read the training images of `config.data` and the test images of `config.test_data`."""
-
-    def load(source: str) -> Dataset:
-        return sources.load(source, shape=config.shape, classes=config.classes)
-
-    dataset = load(config.data)
+    dataset = _load(config, config.data, config.classes)
     if config.test_data is None:
         return dataset
-    return Dataset(dataset.name, dataset.train, load(config.test_data).train)
+    # numeric labels mean what they mean in the training images
+    classes = config.classes if dataset.numbers is None else dataset.train.classes
+    test = _load(config, config.test_data, classes, dataset.numbers)
+    return dataclasses.replace(
+        dataset, test=test.train, test_path=test.path, skipped=merge_skipped(dataset.skipped, test.skipped)
+    )
+
+
+def _load(
+    config: TrainConfig,
+    source: str,
+    classes: tuple[str, ...] | None,
+    numbers: tuple[int, ...] | None = None,
+) -> Dataset:
+    """Read a source, and log what was read and what was passed over."""
+    dataset = sources.load(source, shape=config.shape, classes=classes, numbers=numbers, strict=config.strict)
+    for line in dataset.describe():
+        logger.info("%s", line)
+    return dataset
 
 
 def build_network(config: TrainConfig, images: LabelledImages) -> Classifier:
@@ -140,9 +156,9 @@ def describe_training(
 
 
 def new_record(
-    config: TrainConfig, data: str, splits: Splits, training: dict[str, Any], command: str | None
+    config: TrainConfig, dataset: Dataset, splits: Splits, training: dict[str, Any], command: str | None
 ) -> ModelRecord:
-    """Build the record of a trained model, without calibration and metrics. data: name of the source."""
+    """Build the record of a trained model, without calibration and metrics."""
     spec = splits.train.spec
     return ModelRecord(
         network=config.network,
@@ -152,7 +168,7 @@ def new_record(
         channels=spec.channels,
         input_size=config.input_size,
         config=config.recipe(),
-        data={"name": data, **splits.summary()},
+        data={**dataset.origin(), **splits.summary()},
         training=training,
         versions=provenance.versions(),
         machine=provenance.machine(),
@@ -171,6 +187,9 @@ def try_report(
 ) -> None:
     """Write the report into the model folder; a failed plot must not lose the trained model."""
     try:
-        write_report(folder / model_folder.REPORT, metrics, record, test, probabilities, history.asdict())
+        source = record.data["test_source"] or record.data["name"]
+        write_report(
+            folder / model_folder.REPORT, metrics, record, test, probabilities, history.asdict(), source
+        )
     except Exception:
         logger.exception("the report could not be written; the model is saved without it")

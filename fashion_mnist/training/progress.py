@@ -1,7 +1,8 @@
-"""Progress of a training: one line per epoch and, on a terminal, a bar with loss, accuracy and time left."""
+"""Progress of a training: a line per epoch; within epochs a bar on a terminal, else a few lines."""
 
+import time
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -9,12 +10,17 @@ from rich.progress import Progress as Bar
 
 from fashion_mnist.training.engine.history import Progress
 
+LINE_EVERY_S: Final = 30.0
+"""Without a terminal, epochs and the features of `train: head` print a line at most this often."""
+
 
 class TrainingBar:
     """Shows progress; use as `with TrainingBar(console) as bar: fit(..., on_progress=bar)`."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, line_every_s: float = LINE_EVERY_S) -> None:
         self.console = console
+        self.line_every_s = line_every_s
+        self.last_line_s = time.monotonic()
         self.bar = Bar(
             TextColumn("{task.fields[stage]}"),
             BarColumn(),
@@ -47,18 +53,24 @@ class TrainingBar:
                 f"{_duration(progress.remaining_s)} left",
                 highlight=False,
             )
+            self.last_line_s = time.monotonic()
             return
         stage, figures = "features", ""
         if progress.epoch > 0:
             stage = f"epoch {progress.epoch}/{progress.epochs}"
             figures = f"loss {progress.loss:.4f}  accuracy {progress.accuracy:.2%}"
+        left = _duration(progress.remaining_s)
+        if self.bar.disable and time.monotonic() - self.last_line_s >= self.line_every_s:
+            parts = (stage, f"{progress.step:,}/{progress.steps:,}", figures, f"{left} left")
+            self.console.print("  ".join(filter(None, parts)), highlight=False)
+            self.last_line_s = time.monotonic()
         self.bar.update(
             self.task,
             completed=progress.step,
             total=progress.steps,
             stage=stage,
             figures=figures,
-            left=_duration(progress.remaining_s),
+            left=left,
         )
 
 

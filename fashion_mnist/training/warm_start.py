@@ -20,8 +20,16 @@ logger = logging.getLogger(__name__)
 def resolve(config: TrainConfig) -> TrainConfig:
     """Resolve every `auto` and default; network and input size follow the model to start from.
 
-    Raises ModelError, and ConfigError when settings contradict each other.
+    Raises ModelError, and ConfigError when settings contradict each other, or a model to start from or to
+    distil is a file.
     """
+    for flag, choice in [("from", config.from_ or ""), *(("teacher", name) for name in config.teacher)]:
+        if Path(choice).is_file():
+            raise ConfigError(
+                f"--{flag} {choice}: a file; expected `bundled`, or a tag or folder of a model that train.py "
+                "saved. A network of your own (.h5, .pt, .onnx) cannot be loaded, docs/training-guide.md has "
+                "the alternatives; a checkpoint continues with --resume and its own settings"
+            )
     start = None
     if config.from_ is not None:
         start = model_folder.read_record(store.choose(config.from_).folder)

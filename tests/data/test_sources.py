@@ -1,4 +1,4 @@
-"""Sources of labelled images, and their splits."""
+"""Sources of labelled images, and the names of their classes."""
 
 import dataclasses
 import shutil
@@ -13,30 +13,8 @@ from support.paths import SAMPLE
 
 from fashion_mnist.data import sources
 from fashion_mnist.data.dataset import Dataset, LabelledImages
-from fashion_mnist.data.splits import Splits, split_dataset
 from fashion_mnist.errors import DataError
 from fashion_mnist.spec import FASHION_MNIST_CLASSES, ModelSpec
-
-PARTS = ("train", "validation", "calibration", "test")
-
-
-@pytest.fixture(scope="module")
-def numbered(sample: Dataset) -> LabelledImages:
-    """The sample's training images, each with its row number in the first two pixels."""
-    images = sample.train.images.copy()
-    images[:, 0, 0], images[:, 0, 1] = np.divmod(np.arange(len(images)), 256)
-    return LabelledImages(images, sample.train.labels, sample.train.classes)
-
-
-def rows(part: LabelledImages) -> NDArray[np.int64]:
-    """Return the row numbers that `numbered` wrote."""
-    pixels = part.images.astype(np.int64)
-    numbers: NDArray[np.int64] = pixels[:, 0, 0] * 256 + pixels[:, 0, 1]
-    return numbers
-
-
-def parts(splits: Splits) -> list[LabelledImages]:
-    return [getattr(splits, name) for name in PARTS]
 
 
 def write_classes(folder: Path, images: LabelledImages) -> Path:
@@ -57,7 +35,8 @@ def test_a_folder_of_idx_files_is_loaded(sample: Dataset) -> None:
 
 def test_a_csv_is_loaded(tmp_path: Path, sample: Dataset) -> None:
     few = sample.train[np.arange(50)]
-    loaded = sources.load(str(write_lines(tmp_path / "a.csv", *csv_rows(few))))
+    table = str(write_lines(tmp_path / "a.csv", *csv_rows(few)))
+    loaded = sources.load(table, classes=FASHION_MNIST_CLASSES)
     assert loaded.train.fingerprint() == few.fingerprint()
     assert loaded.test is None
 
@@ -80,22 +59,72 @@ def test_an_unknown_source_is_refused_with_the_known_name() -> None:
         sources.load("cifar")
 
 
-def test_label_10_is_refused_with_a_hint_to_the_classes_flag(tmp_path: Path, sample: Dataset) -> None:
-    shutil.copytree(SAMPLE, tmp_path / "idx")
-    labels = bytearray(unpacked(LABELS))
-    labels[8 + 5] = 10
-    (tmp_path / "idx" / LABELS).write_bytes(labels)
+def write_idx_folder(folder: Path, labels: Callable[[NDArray[np.uint8]], NDArray[np.integer]]) -> Path:
+    """Copy the sample with other labels; `labels` is given the right ones."""
+    shutil.copytree(SAMPLE, folder)
+    for name in (LABELS, LABELS.replace("train", "t10k")):
+        content = unpacked(name)
+        changed = labels(np.frombuffer(content, np.uint8, offset=8)).astype(np.uint8)
+        (folder / name).write_bytes(content[:8] + changed.tobytes())
+    return folder
+
+
+def test_every_label_needs_a_name(tmp_path: Path, sample: Dataset) -> None:
+    folder = write_idx_folder(tmp_path / "idx", lambda right: np.where(np.arange(len(right)) == 5, 10, right))
     lines = csv_rows(sample.train[np.arange(5)])
     table = write_lines(tmp_path / "a.csv", *lines, "10," + lines[0].split(",", 1)[1])
-    for source in (tmp_path / "idx", table):
-        with pytest.raises(DataError, match=r"label 10 at image 5, expected 0\.\.9.*--classes"):
-            sources.load(str(source))
+    for source in (folder, table):
+        with pytest.raises(
+            DataError, match=r"label 10 at image 5, expected one of 10 from 0 to 9; .* 0 to 10.*--classes"
+        ):
+            sources.load(str(source), classes=FASHION_MNIST_CLASSES)
         classes = tuple("abcdefghijk")
         assert sources.load(str(source), classes=classes).train.classes == classes
 
 
+def test_only_fashion_mnists_own_files_are_named_after_garments(tmp_path: Path) -> None:
+    """Other files in its place are refused where it was asked for; else they are named by their numbers."""
+    garments = sources.load(str(SAMPLE))
+    assert garments.describe() == [f"reading {SAMPLE} (Fashion-MNIST by its checksums)"]
+    other = str(write_idx_folder(tmp_path / "digits", lambda right: right[::-1]))
+    digits = sources.load(other)
+    assert digits.train.classes == tuple("0123456789")
+    assert digits.test is not None
+    assert digits.test.classes == digits.train.classes
+    assert "classes named by number; --classes names them" in digits.describe()[0]
+    named = sources.load(other, classes=FASHION_MNIST_CLASSES)
+    assert named.describe() == [f"reading {other} (label 0 is T-shirt/top, label 9 is Ankle boot)"]
+    with pytest.raises(
+        DataError, match=rf"^{other}: .*not Fashion-MNIST's, by their checksums.*--data {other}"
+    ):
+        sources.load("fashion-mnist", environment={"FASHION_MNIST_DATA": other})
+
+
+def test_labels_may_start_at_1_and_have_gaps(tmp_path: Path) -> None:
+    from_1 = str(write_idx_folder(tmp_path / "letters", lambda right: right + 1))
+    letters = sources.load(from_1, classes=tuple("abcdefghij"))
+    assert (letters.train.classes, letters.numbers) == (tuple("abcdefghij"), tuple(range(1, 11)))
+    assert np.bincount(letters.train.labels).tolist() == [200] * 10
+    with pytest.raises(DataError, match="the labels run from 1 to 10, name each of them with --classes"):
+        sources.load(from_1, classes=tuple("abcdefghi"))
+    assert sources.load(from_1).train.classes == (*"123456789", "10")
+    gaps = sources.load(str(write_idx_folder(tmp_path / "gaps", lambda right: right % 5 * 3)))
+    assert gaps.train.classes == ("0", "3", "6", "9", "12")
+    assert np.bincount(gaps.train.labels).tolist() == [400] * 5
+
+
+def test_a_file_with_some_of_the_labels_is_read_with_the_numbers_of_the_training(
+    tmp_path: Path, sample: Dataset
+) -> None:
+    table = write_lines(tmp_path / "a.csv", *csv_rows(sample.train[np.flatnonzero(sample.train.labels == 3)]))
+    loaded = sources.load(str(table), classes=("a", "b", "c"), numbers=(2, 3, 7))
+    assert set(loaded.train.labels) == {1}
+    with pytest.raises(DataError, match="label 3 at image 0, expected one of 2 from 2 to 7"):
+        sources.load(str(table), classes=("a", "c"), numbers=(2, 7))
+
+
 def test_the_environment_variable_names_the_folder(tmp_path: Path, sample: Dataset) -> None:
-    loaded = sources.load("fashion-mnist", environment={"FASHION_MNIST_DATA": str(SAMPLE)})
+    loaded = sources.load("fashion-mnist", environment={"FASHION_MNIST_DATA": f"{SAMPLE}\r"})
     assert loaded.train.fingerprint() == sample.train.fingerprint()
     with pytest.raises(DataError, match=f"FASHION_MNIST_DATA={tmp_path}: no IDX files there"):
         sources.load("fashion-mnist", environment={"FASHION_MNIST_DATA": str(tmp_path)})
@@ -106,81 +135,6 @@ def test_the_folder_data_is_found_first(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     assert sources.find_fashion_mnist({}) == Path("data")
     assert len(sources.load("fashion-mnist", environment={}).train) == 2000
-
-
-def test_a_twentieth_is_for_validation_and_a_twentieth_for_calibration(sample: Dataset) -> None:
-    splits = split_dataset(sample, seed=0)
-    assert [len(part) for part in parts(splits)] == [1800, 100, 100, 1000]
-    for part in parts(splits):
-        assert np.bincount(part.labels).tolist() == [len(part) // 10] * 10
-    assert splits.test is sample.test
-
-
-def test_the_summary_has_sizes_and_fingerprints(sample: Dataset) -> None:
-    splits = split_dataset(sample, seed=0)
-    summary = splits.summary()
-    assert summary["images"] == {"train": 1800, "validation": 100, "calibration": 100, "test": 1000}
-    assert summary["fingerprints"] == dict(
-        zip(PARTS, (part.fingerprint() for part in parts(splits)), strict=True)
-    )
-
-
-def test_without_test_images_a_tenth_is_held_out_and_all_rows_are_used_once(
-    numbered: LabelledImages,
-) -> None:
-    splits = split_dataset(Dataset("numbered", numbered, None), seed=3)
-    assert [len(part) for part in parts(splits)] == [1620, 90, 90, 200]
-    found = np.concatenate([rows(part) for part in parts(splits)])
-    assert np.array_equal(np.sort(found), np.arange(2000))
-    for part in parts(splits):
-        assert np.array_equal(part.labels, numbered.labels[rows(part)])
-
-
-def test_splits_are_the_same_for_a_seed_and_differ_for_another(sample: Dataset) -> None:
-    first, again, other = (split_dataset(sample, seed).summary()["fingerprints"] for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
-
-
-def test_limit_keeps_a_subset_of_the_same_training_images(numbered: LabelledImages) -> None:
-    dataset = Dataset("numbered", numbered, None)
-    whole, limited = split_dataset(dataset, 0), split_dataset(dataset, 0, limit=200)
-    assert np.bincount(limited.train.labels).tolist() == [20] * 10
-    assert set(rows(limited.train)) < set(rows(whole.train))
-    assert limited.validation.fingerprint() == whole.validation.fingerprint()
-    assert len(split_dataset(dataset, 0, limit=10_000).train) == len(whole.train)
-
-
-@pytest.mark.parametrize("limit", [95, 105, 123])
-def test_limit_is_met_when_the_classes_do_not_divide_it(sample: Dataset, limit: int) -> None:
-    train = split_dataset(sample, 0, limit).train
-    assert len(train) == limit
-    assert np.ptp(np.bincount(train.labels)) <= 1
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 3])
-def test_a_class_that_is_too_small_is_named(numbered: LabelledImages, count: int) -> None:
-    dresses = np.flatnonzero(numbered.labels == 3)
-    small = numbered[np.setdiff1d(np.arange(len(numbered)), dresses[count:])]
-    with pytest.raises(DataError, match=r"class 'Dress': too few images.*at least 4"):
-        split_dataset(Dataset("small", small, None), 0)
-
-
-@pytest.mark.parametrize("limit", [None, 100])
-def test_four_images_of_a_class_are_enough(numbered: LabelledImages, limit: int | None) -> None:
-    dresses = np.flatnonzero(numbered.labels == 3)
-    small = numbered[np.setdiff1d(np.arange(len(numbered)), dresses[4:])]
-    splits = split_dataset(Dataset("small", small, None), 0, limit)
-    assert [int((part.labels == 3).sum()) for part in parts(splits)] == [1, 1, 1, 1]
-
-
-def test_other_classes_in_the_test_images_are_refused(sample: Dataset) -> None:
-    assert sample.test is not None
-    other = dataclasses.replace(sample.test, classes=tuple("abcdefghij"))
-    with pytest.raises(
-        DataError, match=r"test images have the classes a, b, .* training images T-shirt/top, "
-    ):
-        split_dataset(dataclasses.replace(sample, test=other), 0)
 
 
 def _change_pixel(it: LabelledImages) -> LabelledImages:

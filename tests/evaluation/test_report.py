@@ -1,5 +1,6 @@
 """The report: complete, self-contained, and about the images it was measured on."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -44,20 +45,44 @@ def test_class_names_are_escaped_in_the_page(tmp_path: Path, bundled: Predictor)
     data = LabelledImages(np.zeros((4, 28, 28), np.uint8), np.array([0, 0, 1, 1]), classes)
     probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]])
     measured = metrics.evaluate(probabilities, data.labels, classes)
-    report.write_report(tmp_path, measured, bundled.record, data, probabilities, None)
+    report.write_report(tmp_path, measured, bundled.record, data, probabilities, None, "my <data>")
     page = (tmp_path / "index.html").read_text()
     assert "<b>a</b>" not in page
     assert "&lt;b&gt;a&lt;/b&gt;" in page
+    assert "<h1>compact on my &lt;data&gt;</h1>" in page
 
 
 def test_mistakes_come_in_order_of_confidence(bundled: Predictor) -> None:
     data = LabelledImages(np.zeros((3, 28, 28), np.uint8), np.array([0, 0, 1]), ("a", "b"))
     probabilities = np.array([[0.4, 0.6], [0.1, 0.9], [0.2, 0.8]])
     found = report.find_mistakes(data, probabilities)
-    assert [(m["index"], m["label"], m["prediction"], m["confidence"]) for m in found] == [
-        (1, "a", "b", 0.9),
-        (0, "a", "b", 0.6),
+    assert [(m["name"], m["label"], m["prediction"], m["confidence"]) for m in found] == [
+        ("image 1", "a", "b", 0.9),
+        ("image 0", "a", "b", 0.6),
     ]
+    files = dataclasses.replace(data, files=np.array(["a/1.png", "a/2.png", "b/1.png"], object))
+    last = files[np.array([1, 2])]
+    (found_in_file,) = report.find_mistakes(last, probabilities[1:])
+    assert found_in_file["name"] == "a/2.png"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "label"),
+    [
+        ({}, "training (augmented)"),
+        ({"train": "head"}, "training"),
+        ({"flip": False, "shift": 0, "erase": 0}, "training"),
+    ],
+)
+def test_only_an_augmented_training_is_called_so(
+    trained: tuple[Trained, Path], folder: Path, recipe: dict[str, object], label: str
+) -> None:
+    history = report.read_history(folder.parent)
+    assert history is not None
+    figure = report.plot_history(history, report.is_augmented({**trained[0].record.config, **recipe}))
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert legend.get_texts()[0].get_text() == label
 
 
 def test_reliability_of_hand_made_predictions() -> None:

@@ -40,7 +40,10 @@ def test_int8_agrees_with_fp32(folder: Path, sample: Dataset) -> None:
     assert str(folder) not in text  # no path of the machine that made it
 
 
-def test_an_int8_network_that_loses_accuracy_is_not_kept(folder: Path, sample: Dataset) -> None:
+def test_an_int8_network_that_loses_accuracy_is_not_kept(
+    folder: Path, sample: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the log has the figures and the rule that decided: chance is allowed for."""
     noise = np.random.default_rng(0).integers(0, 256, (1000, 28, 28), np.uint8)
     trial = folder.with_name("trial")
     shutil.copytree(folder, trial)
@@ -52,7 +55,15 @@ def test_an_int8_network_that_loses_accuracy_is_not_kept(folder: Path, sample: D
     assert differ.any()
 
     hard = dataclasses.replace(right, images=noise[differ], labels=exact[differ])
+    caplog.clear()
     quantization.quantize(folder, sample.train.images, hard)
+    n = len(hard)
+    (message,) = (r.getMessage() for r in caplog.records if r.name == quantization.__name__)
+    assert message == (
+        f"int8 is not kept: of {n} validation images fp32 gets {n} right, int8 0; it may lose "
+        f"{0.001 * n + n**0.5:.1f}, which is 0.1% of the images plus, for chance, the square root of the {n} "
+        "that only one of the two gets right"
+    )
     assert not any((folder / name).exists() for name in IN_INT8)
     assert not model_folder.read_record(folder).has_int8
     assert Predictor(folder).precision != "int8"

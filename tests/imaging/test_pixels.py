@@ -1,5 +1,6 @@
 """From picture files to pixels: what is accepted, and what is rejected and why."""
 
+import struct
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,21 @@ def test_a_gray_png_of_the_models_size_comes_back_pixel_for_pixel(
     assert read_picture(BOOT.read_bytes(), spec, max_pixels=784).shape == (28, 28)
 
 
-@pytest.mark.parametrize("form", ["PNG", "BMP", "GIF", "JPEG", "WEBP"])
+@pytest.mark.parametrize("form", ["PNG", "BMP", "GIF", "TIFF", "JPEG", "WEBP", "MPO"])
 def test_every_accepted_format_shows_the_garment(
     spec: ModelSpec, garment: NDArray[np.uint8], form: str
 ) -> None:
     found = read_picture(encode(Image.fromarray(garment), form), spec)
     difference = np.abs(found.astype(int) - garment).mean()
-    assert difference == 0 if form in ("PNG", "BMP", "GIF") else difference < 12
+    assert difference == 0 if form in ("PNG", "BMP", "GIF", "TIFF") else difference < 12
+
+
+def bmp(gray: int, alpha: int) -> bytes:
+    """Return a BMP whose header, version 4, has a mask for alpha, as programs for Windows write it."""
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 28, 28, 1, 32, 3, 0, 0, 0, 0, 0) + masks + bytes(52)
+    pixels = bytes([gray, gray, gray, alpha]) * 784
+    return b"BM" + struct.pack("<IHHI", 122 + len(pixels), 0, 0, 122) + header + pixels
 
 
 MODES = {
@@ -51,6 +60,10 @@ MODES = {
     "RGBA": (encode(one((200, 200, 200, 255), "RGBA")), 200),
     "RGBA half": (encode(one((200, 200, 200, 128), "RGBA")), 100),
     "CMYK JPEG": (encode(one((0, 0, 0, 55), "CMYK"), "JPEG"), 200),
+    "BMP opaque": (bmp(200, 255), 200),
+    "BMP half": (bmp(200, 128), 100),
+    "BMP with alpha 0 everywhere": (bmp(200, 0), 200),
+    "BMP of 32 bits without alpha": (encode(one((200, 200, 200, 0), "RGBA"), "BMP"), 200),
     "I;16": (encode(Image.fromarray(np.full((28, 28), 200 * 257, np.uint16))), 200),
 }
 
@@ -91,7 +104,7 @@ def test_a_gray_picture_fills_the_channels_of_a_color_model(garment: NDArray[np.
     assert read_picture(encode(one((9, 8, 7), "RGB")), COLOR)[5, 5].tolist() == [9, 8, 7]
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
 @pytest.mark.parametrize("share", [0.2, 0.6])
 def test_a_truncated_picture_is_rejected(
     spec: ModelSpec, test_images: NDArray[np.uint8], form: str, share: float
@@ -114,7 +127,7 @@ FOREIGN = {
     "AVIF": encode(one(9), "AVIF"),
     "SVG": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
     "PDF": encode(one(9), "PDF"),
-    "TIFF": encode(one(9), "TIFF"),
+    "BigTIFF": encode(one(9), "TIFF", big_tiff=True),
 }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fashion_mnist.data.dataset import Dataset
 from fashion_mnist.errors import ModelError
 from fashion_mnist.export.torch_predictor import torch_predictor
+from fashion_mnist.inference import openvino_runtime
 from fashion_mnist.inference.openvino_runtime import BATCH_SIZES
 from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.registry import model_folder, store
@@ -129,3 +130,17 @@ def test_a_record_of_another_network_is_rejected(
     write_record(folder, read_record(folder).model_copy(update=change))
     with pytest.raises(ModelError, match=f"{name}: {problem}; the model is damaged"):
         Predictor(folder, precision=precision)
+
+
+def test_a_large_network_is_compiled_once_and_predicts_the_same(
+    test_images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = Predictor(store.BUNDLED_FOLDER, precision="fp32").predict(test_images[:37])
+    monkeypatch.setattr(openvino_runtime, "MAX_FIXED_BYTES", 1_000)
+    large = Predictor(store.BUNDLED_FOLDER, precision="fp32")
+    found = large.predict(test_images[:37])
+    assert np.abs(found.probabilities - expected.probabilities).max() < 1e-4
+    first = large.outputs(test_images[:1])[0]
+    before = first.copy()
+    large.outputs(test_images[1:2])
+    assert np.array_equal(first, before)  # a later call does not overwrite what an earlier one returned

@@ -1,8 +1,10 @@
 """deploy/kubernetes: valid by Kubernetes' own schemas, and its parts fit together. No cluster is needed."""
 
 import copy
+import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -27,6 +29,8 @@ MANIFESTS = {name: load(name) for name in KUSTOMIZATION["resources"]}
 DEPLOYMENT = MANIFESTS["deployment.yaml"]["spec"]
 POD = DEPLOYMENT["template"]["spec"]
 (CONTAINER,) = POD["containers"]
+INGRESS = load("components/ingress/ingress.yaml")
+COMPONENTS = sorted(path.parent for path in FOLDER.glob("components/*/kustomization.yaml"))
 LABELS = DEPLOYMENT["template"]["metadata"]["labels"]
 
 
@@ -59,12 +63,36 @@ def test_a_wrong_manifest_is_refused(name: str, path: tuple[Any, ...], wrong: ob
 
 
 def test_the_kustomization_lists_every_file_once_and_the_image() -> None:
-    files = {path.name for path in FOLDER.iterdir()} - {"kustomization.yaml"}
+    files = {path.name for path in FOLDER.glob("*.yaml")} - {"kustomization.yaml"}
     assert sorted(KUSTOMIZATION["resources"]) == sorted(files)
     assert [image["name"] for image in KUSTOMIZATION["images"]] == [CONTAINER["image"]]
     names = [(m["kind"], m["metadata"]["name"]) for m in MANIFESTS.values()]
     assert len(set(names)) == len(names)
     assert MANIFESTS["namespace.yaml"]["metadata"]["name"] == KUSTOMIZATION["namespace"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_ingress_is_valid_and_leads_to_the_service(version: str) -> None:
+    kubernetes_validate.validate(INGRESS, version, strict=True)
+    (rule,) = INGRESS["spec"]["rules"]
+    assert INGRESS["spec"]["tls"][0]["hosts"] == [rule["host"]]
+    backend = rule["http"]["paths"][0]["backend"]["service"]
+    service = MANIFESTS["service.yaml"]
+    assert backend["name"] == service["metadata"]["name"]
+    assert backend["port"]["name"] == service["spec"]["ports"][0]["name"]
+    largest = INGRESS["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+    assert int(largest.removesuffix("m")) << 20 == ServeConfig.model_fields["max_body_bytes"].default
+
+
+def test_the_service_monitor_finds_the_service_and_names_the_job_of_the_alerts() -> None:
+    spec = load("components/service-monitor/service-monitor.yaml")["spec"]
+    service = MANIFESTS["service.yaml"]
+    assert spec["selector"]["matchLabels"] == service["metadata"]["labels"]
+    (endpoint,) = spec["endpoints"]
+    assert endpoint["port"] == service["spec"]["ports"][0]["name"]
+    prometheus = yaml.safe_load((FOLDER.parent / "prometheus" / "prometheus.yml").read_text())
+    jobs = [config["job_name"] for config in prometheus["scrape_configs"]]
+    assert [label["replacement"] for label in endpoint["relabelings"]] == jobs
 
 
 def test_every_selector_selects_the_pods() -> None:
@@ -123,3 +151,21 @@ def test_kustomize_builds_every_manifest() -> None:
         kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
         if manifest["kind"] != "Namespace":
             assert manifest["metadata"]["namespace"] == KUSTOMIZATION["namespace"]
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: kustomize not run")
+def test_kustomize_adds_the_components(tmp_path: Path) -> None:
+    folder = shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    text = (folder / "kustomization.yaml").read_text(encoding="utf-8")
+    listed = re.sub(r"^# (components:|  - components/)", r"\1", text, flags=re.MULTILINE)
+    (folder / "kustomization.yaml").write_text(listed, encoding="utf-8")
+    names = [str(path.relative_to(FOLDER)) for path in COMPONENTS]
+    assert sorted(yaml.safe_load(listed)["components"]) == names
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    built = {manifest["kind"]: manifest for manifest in yaml.safe_load_all(done.stdout)}
+    assert set(built) >= {"Ingress", "ServiceMonitor", "Deployment"}
+    assert len(built) == len(MANIFESTS) + 2
+    kubernetes_validate.validate(built["Deployment"], VERSIONS[-1], strict=True)
+    assert built["Deployment"]["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+    assert built["Ingress"]["metadata"]["namespace"] == KUSTOMIZATION["namespace"]

@@ -55,12 +55,20 @@ def test_there_are_three_curl_calls() -> None:
 
 
 def test_the_python_example_runs(service: Server) -> None:
-    (example,) = [text for kind, text in BLOCKS if kind == "python"]
+    example = next(text for kind, text in BLOCKS if kind == "python")
     example = example.replace("http://localhost:3000", service.url)
     out = run([sys.executable, "-c", example])
     first, blank_is_known, count = out.splitlines()
     assert (first, count) == ("Ankle boot", "1000")
     assert blank_is_known in ("True", "False")
+
+
+def test_the_example_for_images_of_ones_own_prints_the_class(service: Server) -> None:
+    """tests/training/test_own_images.py also runs the training above it."""
+    _, example = [text for kind, text in BLOCKS if kind == "python"]
+    example = example.replace("http://localhost:3000", service.url)
+    example = example.replace("seven.png", "examples/ankle-boot.png")
+    assert run([sys.executable, "-c", example]) == "Ankle boot\n"
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(".venv/bin/fashion-mnist")])

@@ -1,6 +1,7 @@
 """Promises of the repository: small files, one source of versions, helpful scripts."""
 
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -59,17 +60,56 @@ def test_the_version_is_written_once() -> None:
     assert f'"{fashion_mnist.__version__}"' not in (ROOT / "pyproject.toml").read_text()
 
 
-def test_check_port_names_a_taken_port() -> None:
+def test_check_start_names_a_taken_port() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        command = [sys.executable, "scripts/check_port.py", "127.0.0.1"]
+        command = [sys.executable, "scripts/check_start.py", "127.0.0.1"]
         done = subprocess.run([*command, str(port)], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert f"port {port} is taken" in done.stderr
     done = subprocess.run([*command, "many"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert "PORT=many is not a port" in done.stderr
+
+
+@pytest.mark.parametrize("variables", [{"HOME": "/proc/none"}, {"BENTOML_HOME": "/dev/null"}])
+def test_check_start_names_a_home_that_cannot_be_written_to(variables: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/check_start.py", "127.0.0.1", "0"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    (folder,) = variables.values()
+    assert done.stderr.startswith(f"error: BentoML cannot create {folder}")
+    assert "set BENTOML_HOME to a folder that you can write to" in done.stderr
+
+
+def test_a_clone_with_autocrlf_has_the_same_bytes(tmp_path: Path) -> None:
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+    folders = ("scripts", "deploy", ".ci", "examples", "fashion_mnist/weights")
+    for folder in folders:
+        shutil.copytree(ROOT / folder, origin / folder)
+    shutil.copy(ROOT / ".gitattributes", origin)
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "core.autocrlf=true"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "test"]):
+        subprocess.run([*git, *command], cwd=origin, capture_output=True, check=True)
+    subprocess.run([*git, "clone", "-q", origin, clone], check=True)
+    files = [path.relative_to(origin) for folder in folders for path in (origin / folder).rglob("*.*")]
+    assert len(files) > 20
+    for file in files:
+        assert (clone / file).read_bytes() == (ROOT / file).read_bytes(), file
+
+
+def test_make_help_is_aligned() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) > 10
+    assert len({re.match(r"[a-z-]+ +", line).end() for line in lines}) == 1  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

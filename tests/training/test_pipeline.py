@@ -10,10 +10,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from support.paths import SAMPLE
+from support.data_files import csv_rows, write_lines
+from support.paths import ROOT, SAMPLE
 
 from fashion_mnist.data.dataset import Dataset
-from fashion_mnist.errors import DataError, FashionMnistError
+from fashion_mnist.errors import ConfigError, DataError, FashionMnistError
 from fashion_mnist.export import onnx_export
 from fashion_mnist.export.torch_predictor import load_network, torch_predictor
 from fashion_mnist.inference.predictor import Predictor
@@ -79,6 +80,8 @@ def test_the_record_states_the_origin_of_the_model(trained: tuple[Trained, Path]
     assert record.config["epochs"] == 3
     assert record.data["images"] == {"train": 1800, "validation": 100, "calibration": 100, "test": 1000}
     assert len(record.data["fingerprints"]["train"]) == 64
+    assert record.data["source"] == record.data["name"] == str(SAMPLE)
+    assert record.data["naming"] == "Fashion-MNIST by its checksums"
     assert record.versions["torch"].startswith("2.")
     card = (trained[1] / "README.md").read_text()
     assert f"{trained[0].metrics.accuracy:.2%}" in card
@@ -128,12 +131,17 @@ def test_colour_folders_of_any_classes_can_be_trained_on(tmp_path: Path) -> None
             image = rng.integers(0, 60, (20, 20, 3), np.uint8)
             image[..., channel] += 190
             Image.fromarray(image).save(tmp_path / "pictures" / name / f"{index}.png")
+    (tmp_path / "pictures" / "red" / "half.png").write_bytes(b"\x89PNG")
     config = TrainConfig(
         data=str(tmp_path / "pictures"), color=True, input_size=16, epochs=4, batch_size=16,
         output=tmp_path / "model", checkpoint=tmp_path / "checkpoint.pt",
     )  # fmt: skip
     trained = train(config)
     assert trained.record.classes == ("blue", "green", "red")
+    assert trained.record.data["naming"] == "classes named after its folders"
+    assert trained.record.data["skipped"] == {"damaged": 1}
+    with pytest.raises(DataError, match=r"red/half\.png: the (body|picture) is"):
+        load_dataset(config.model_copy(update={"strict": True}))
     assert trained.record.spec.shape == (16, 16, 3)
     predictor = Predictor(tmp_path / "model")
     red = np.zeros((1, 16, 16, 3), np.uint8)
@@ -146,6 +154,18 @@ def test_an_unknown_network_is_refused_before_training() -> None:
         train(TrainConfig(data=str(SAMPLE), network="vast", epochs=1000))
 
 
+@pytest.mark.parametrize("name", ["weights.h5", "network.pt", "network.onnx"])
+@pytest.mark.parametrize("flag", ["from", "teacher"])
+def test_a_file_of_weights_is_refused_with_what_to_do_instead(tmp_path: Path, name: str, flag: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"weights")
+    value = [str(path)] if flag == "teacher" else str(path)
+    config = TrainConfig.model_validate({"data": str(SAMPLE), flag: value})
+    with pytest.raises(ConfigError, match=rf"^--{flag} {path}: a file; .*docs/training-guide\.md"):
+        train(config)
+    assert "### A network of your own" in (ROOT / "docs" / "training-guide.md").read_text(encoding="utf-8")
+
+
 def test_test_data_replaces_the_test_images_of_the_source(tmp_path: Path) -> None:
     config = TrainConfig(data=str(SAMPLE), test_data=str(SAMPLE))
     dataset = load_dataset(config)
@@ -153,6 +173,20 @@ def test_test_data_replaces_the_test_images_of_the_source(tmp_path: Path) -> Non
     assert len(dataset.test) == 2000
     with pytest.raises(DataError, match="no such file"):
         load_dataset(TrainConfig(data=str(SAMPLE), test_data=str(tmp_path / "none")))
+
+
+def test_test_data_is_read_with_the_labels_of_the_training_images(tmp_path: Path, sample: Dataset) -> None:
+    """Labels 1..3 of the training file are a, b and c; a test file that lacks some means the same."""
+    few = sample.train[np.flatnonzero(sample.train.labels % 9 < 3)]
+    rows = [f"{int(row[0]) % 9 + 1},{row[2:]}" for row in csv_rows(few)]
+    table = write_lines(tmp_path / "train.csv", *rows)
+    twos = write_lines(tmp_path / "test.csv", *(row for row in rows if row.startswith("2,")))
+    config = TrainConfig(data=str(table), test_data=str(twos), classes=("a", "b", "c"))
+    dataset = load_dataset(config)
+    assert dataset.test is not None
+    assert set(dataset.test.labels) == {1}
+    assert dataset.origin()["test_source"] == str(twos)
+    assert load_dataset(config.model_copy(update={"classes": None})).train.classes == ("1", "2", "3")
 
 
 def test_the_networks_are_listed_when_one_is_unknown() -> None:

@@ -1,14 +1,17 @@
 """A stopped training loses nothing, whether killed, interrupted or out of disk space."""
 
+import dataclasses
 import functools
 import json
 import logging.handlers
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support.paths import ROOT, SAMPLE
@@ -20,6 +23,7 @@ from fashion_mnist.networks import classifiers
 from fashion_mnist.training.config import TrainConfig
 from fashion_mnist.training.engine import checkpoint_file, loop, state
 from fashion_mnist.training.engine.history import History, Progress
+from fashion_mnist.training.pipeline import train
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +97,11 @@ def test_ctrl_c_keeps_the_best_epoch_so_far(tmp_path: Path) -> None:
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "interrupted; keeping the best of" in out
-    assert "saved fashion_mnist:" in out
+    last = out.splitlines()[-1]
+    assert re.match(
+        r"saved fashion_mnist:\w+\. It is now the latest: .*`make image` packs it\. If it is only a trial",
+        last,
+    )
     record = json.loads((tmp_path / "model" / "model.json").read_text())
     assert record["training"]["ended"] == "interrupted"
 
@@ -120,8 +128,13 @@ def test_a_resumed_training_ends_with_equal_weights(splits: Splits, tmp_path: Pa
 def test_another_configuration_or_a_damaged_file_is_not_resumed(splits: Splits, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     fit(splits, TrainConfig(epochs=1, checkpoint=path))
-    with pytest.raises(ConfigError, match=r"with learning_rate 0\.1, this one has 0\.2"):
-        fit(splits, TrainConfig(epochs=1, learning_rate=0.2, checkpoint=path, resume=True))
+    with pytest.raises(
+        ConfigError, match=r"with epochs 1 \(here 2\), learning_rate 0\.1 \(here 0\.2\); .* --from TAG$"
+    ):
+        fit(splits, TrainConfig(epochs=2, learning_rate=0.2, checkpoint=path, resume=True))
+    fewer = dataclasses.replace(splits, train=splits.train[np.arange(200)])
+    with pytest.raises(ConfigError, match=r"with other training images; give .*, or train without --resume$"):
+        fit(fewer, TrainConfig(epochs=1, checkpoint=path, resume=True))
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ConfigError, match="not a checkpoint"):
         fit(splits, TrainConfig(epochs=1, checkpoint=path, resume=True))
@@ -145,6 +158,35 @@ def test_a_checkpoint_of_release_0_1_0_is_resumed(splits: Splits, tmp_path: Path
 def test_resume_without_a_checkpoint_starts_from_the_beginning(splits: Splits, tmp_path: Path) -> None:
     _, history = fit(splits, TrainConfig(epochs=1, checkpoint=tmp_path / "none.pt", resume=True))
     assert len(history.epochs) == 1
+
+
+def test_resume_with_other_settings_names_the_checkpoints_there_and_what_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)  # for runs/
+
+    def stop(progress: Progress) -> None:
+        if progress.validation_accuracy is not None:
+            raise InterruptedError
+
+    config = TrainConfig(data=str(SAMPLE), limit=64, batch_size=32, epochs=2)
+    for changes in ({}, {"seed": 1, "flip": False}):
+        with pytest.raises(InterruptedError):
+            train(config.model_copy(update=changes), stop)
+    torch.save(torch.zeros(3), "runs/other.pt")
+    Path("runs/broken.pt").write_bytes(b"PK")
+    caplog.clear()
+    with caplog.at_level(logging.INFO), pytest.raises(InterruptedError):
+        train(config.model_copy(update={"epochs": 30, "resume": True}), stop)
+    missing, nearest, farther, advice = (r.getMessage() for r in caplog.records if r.name == state.__name__)
+    assert "no checkpoint of this training; starting from the beginning" in missing
+    name, found = nearest.split(": ")
+    assert found == "a checkpoint after epoch 1, of a training with epochs 2 (here 30)"
+    assert re.fullmatch(r"runs/compact-\w{12}\.pt", name)
+    for difference in ("epochs 2 (here 30)", "flip False (here True)", "seed 1 (here 0)"):
+        assert difference in farther
+    assert advice.endswith("train its model further with --from TAG")
+    assert len(list(Path("runs").glob("compact-*.pt"))) == 3  # it has begun a training of its own
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")

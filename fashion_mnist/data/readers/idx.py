@@ -1,6 +1,7 @@
 """IDX files, the format of MNIST, as arrays."""
 
 import gzip
+import hashlib
 import math
 import struct
 import zlib
@@ -30,6 +31,16 @@ def read_idx_folder(folder: Path) -> tuple[ImagesAndLabels, ImagesAndLabels | No
     train = _read_idx_pair(folder, "train")
     test = _read_idx_pair(folder, "t10k") if _idx_file(folder, "t10k-images", 3) else None
     return train, test
+
+
+def checksums(folder: Path) -> set[str]:
+    """Return the SHA-256 of the unpacked content of each of MNIST's four files that is there."""
+    paths = [
+        _idx_file(folder, f"{part}-{content}", dimensions)
+        for part in ("train", "t10k")
+        for content, dimensions in (("images", 3), ("labels", 1))
+    ]
+    return {hashlib.sha256(_read_bytes(path)).hexdigest() for path in paths if path}
 
 
 def _idx_file(folder: Path, stem: str, dimensions: int) -> Path | None:

@@ -1,11 +1,10 @@
 """The access log: one line per request, written off the hot path.
 
 Calling `logging` for each request costs 15 % of the throughput. Instead, lines are collected and written
-together: after 30 ms, or when the process exits. `kill -9` loses the lines of the last 30 ms.
+together: after 30 ms, or when the application stops. `kill -9` loses the lines of the last 30 ms.
 """
 
 import asyncio
-import atexit
 import sys
 import time
 from typing import Final, TextIO
@@ -14,14 +13,13 @@ FLUSH_S: Final = 0.03
 
 
 class AccessLog:
-    """Writes lines like BentoML's access log. stream: by default standard output."""
+    """Writes lines to `stream`, by default standard output. Their form follows BentoML's access log."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stdout
         self._lines: list[str] = []
         self._second = 0
         self._time = ""
-        atexit.register(self.flush)
 
     def write(
         self, client: tuple[str, int] | None, method: str, path: str, status: int | None, took_s: float

@@ -14,13 +14,13 @@ class Capacity:
         self.in_flight = 0
 
     def enter(self) -> None:
-        """Count a request in. Raises InputError: overloaded."""
+        """Add a request to the count. Raises InputError: overloaded."""
         if self.in_flight >= self.max_in_flight:
             raise InputError("overloaded", f"{self.in_flight} requests are in flight; try again in a moment")
         self.in_flight += 1
 
     def leave(self) -> None:
-        """Count a request out."""
+        """Remove a request from the count."""
         self.in_flight -= 1
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-Headers = tuple[tuple[bytes, bytes], ...]
+from fashion_mnist.serving.protocol.responses import Header, Headers
 
 EXPOSED: Final = (b"access-control-expose-headers", b"X-Request-ID, Retry-After")
 METHODS: Final = (b"access-control-allow-methods", b"GET, POST, OPTIONS")
@@ -19,7 +19,7 @@ class CorsPolicy:
         self.allows_all = b"*" in self.origins
         self.by_origin = {origin: self._headers(origin) for origin in self.origins}
 
-    def headers(self, origin: bytes | None) -> Headers:
+    def headers(self, origin: bytes | None) -> tuple[Header, ...]:
         """Return the CORS headers of a response to a request with this Origin header.
 
         A response to another origin carries no permission, and the browser keeps it from the page.
@@ -29,7 +29,7 @@ class CorsPolicy:
         # caches must not hand the response for one origin to another
         return self.by_origin.get(origin, (VARY,)) if origin is not None else (VARY,)
 
-    def preflight(self, method: str, headers: Iterable[tuple[bytes, bytes]]) -> Headers | None:
+    def preflight(self, method: str, headers: Headers) -> tuple[Header, ...] | None:
         """Return the headers that answer a preflight, or None if the request is not one.
 
         Any request header is allowed: headers are checked when the request itself arrives.
@@ -43,6 +43,6 @@ class CorsPolicy:
         allowed = () if asked is None else ((b"access-control-allow-headers", asked),)
         return (METHODS, MAX_AGE, *allowed)
 
-    def _headers(self, origin: bytes) -> Headers:
+    def _headers(self, origin: bytes) -> tuple[Header, ...]:
         allowed = (b"access-control-allow-origin", origin)
         return (allowed, EXPOSED) if origin == b"*" else (allowed, EXPOSED, VARY)

@@ -5,7 +5,6 @@ keys, rate limits and draining belong in `Gate.admit`. The gate is synchronous a
 the fast path can call it too.
 """
 
-from collections.abc import Sequence
 from time import perf_counter
 from typing import Final
 
@@ -15,13 +14,12 @@ from fashion_mnist.serving.admission.capacity import Capacity
 from fashion_mnist.serving.admission.cors import CorsPolicy
 from fashion_mnist.serving.admission.request_id import HEADER, request_id
 from fashion_mnist.serving.monitoring.request_metrics import RequestMetrics
-from fashion_mnist.serving.protocol.responses import Header, Response, error_response
+from fashion_mnist.serving.protocol.responses import Header, Headers, Response, error_response
 
 METRICS_PATH: Final = "/metrics"
 PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", METRICS_PATH})
 """Answered whatever the load: a busy service is not a dead one, and its operator must see why it is busy."""
 
-Headers = Sequence[Header]
 Client = tuple[str, int]
 """Address and port."""
 
@@ -43,6 +41,15 @@ class Ticket:
         metrics = gate.metrics
         self.begun = metrics.begin(path, self.start) if metrics is not None and path != METRICS_PATH else None
 
+    def release(self) -> None:
+        """Free the request's place among those in flight: its work is done.
+
+        Called when a response starts, so that clients that do not read cannot occupy the service.
+        """
+        if self.counted:
+            self.counted = False
+            self.gate.capacity.leave()
+
     def finish(self, status: int | None) -> None:
         """Record the response: capacity, metrics, access log. Later calls do nothing.
 
@@ -51,9 +58,8 @@ class Ticket:
         if self.finished:
             return
         self.finished = True
+        self.release()
         gate = self.gate
-        if self.counted:
-            gate.capacity.leave()
         if self.begun is not None and gate.metrics is not None:
             gate.metrics.end(self.begun, status)
         if gate.access_log is not None and self.path not in PROBES:
@@ -87,22 +93,34 @@ class Gate:
         client: the peer of the connection, None if it has no address.
         """
         ticket = Ticket(self, method, path, client)
+        try:
+            response = self._check(ticket, headers)
+        except InputError as error:
+            response = error_response(error)
+        except BaseException:
+            ticket.finish(500)  # a ticket that is lost would count as in flight for ever
+            raise
+        if response is None:
+            return ticket
+        ticket.finish(response.status)
+        return response.with_headers(ticket.headers)
+
+    def close(self) -> None:
+        """Write what the access log still holds; called when the application has stopped."""
+        if self.access_log is not None:
+            self.access_log.flush()
+
+    def _check(self, ticket: Ticket, headers: Headers) -> Response | None:
+        """Apply every rule in order; return the response to a CORS preflight. Raises InputError."""
         ticket.headers = ((HEADER, request_id(headers)),)
         if self.cors is not None:
             origin = next((value for name, value in headers if name == b"origin"), None)
             ticket.headers += self.cors.headers(origin)
             # before anything that could reject it: a preflight carries no credentials
-            preflight = self.cors.preflight(method, headers)
+            preflight = self.cors.preflight(ticket.method, headers)
             if preflight is not None:
-                return self._respond(ticket, Response(200, ((b"content-length", b"0"), *preflight), b""))
-        try:
-            if path not in PROBES:
-                self.capacity.enter()
-                ticket.counted = True
-        except InputError as error:
-            return self._respond(ticket, error_response(error))
-        return ticket
-
-    def _respond(self, ticket: Ticket, response: Response) -> Response:
-        ticket.finish(response.status)
-        return response._replace(headers=response.headers + ticket.headers)
+                return Response(200, ((b"content-length", b"0"), *preflight), b"")
+        if ticket.path not in PROBES:
+            self.capacity.enter()
+            ticket.counted = True
+        return None

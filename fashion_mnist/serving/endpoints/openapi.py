@@ -1,14 +1,18 @@
 """The OpenAPI description of the service; its examples are answers of the served model."""
 
+import base64
+import io
 from typing import Any, Final
 
 import numpy as np
 import orjson
+from PIL import Image
 
 import fashion_mnist
 from fashion_mnist.errors import HTTP_ERRORS
 from fashion_mnist.inference.predictions import Predictions
 from fashion_mnist.serving.config import ServeConfig
+from fashion_mnist.serving.endpoints import schemas
 from fashion_mnist.serving.endpoints.model_info import describe_model
 from fashion_mnist.serving.models.served_model import ServedModel
 from fashion_mnist.serving.protocol.requests import (
@@ -20,15 +24,15 @@ from fashion_mnist.serving.protocol.requests import (
     PICTURE_TYPES,
     PredictRequest,
 )
-from fashion_mnist.spec import ModelSpec
 
-REF: Final = "#/components/schemas/"
+EXAMPLE_PX: Final = 32
 
 
 def describe(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
     """Return the document for /docs.json."""
     return {
         "openapi": "3.0.3",
+        "servers": [{"url": "."}],  # relative to /docs.json: a proxy may add a prefix
         "info": {
             "title": "fashion_mnist",
             "version": fashion_mnist.__version__,
@@ -44,7 +48,7 @@ def describe(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
             "/readyz": {"get": _probe("Ready", "the model is loaded and warm")},
             "/metrics": {"get": _probe("Metrics", "Prometheus metrics")},
         },
-        "components": {"schemas": _schemas(served)},
+        "components": {"schemas": schemas.build(served.spec)},
     }
 
 
@@ -77,7 +81,7 @@ def _predict(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
                 "headers": _HEADERS,
                 "content": {
                     JSON: {
-                        "schema": {"oneOf": [_ref("Prediction"), _ref("Batch")]},
+                        "schema": {"oneOf": [schemas.ref("Prediction"), schemas.ref("Batch")]},
                         "examples": {
                             "one": {"summary": "one picture", "value": answer},
                             "batch": {"summary": "two pictures", "value": batch_answer},
@@ -91,41 +95,30 @@ def _predict(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
 
 
 def _bodies(served: ServedModel) -> dict[str, Any]:
-    flat = served.example.reshape(-1).tolist()
-    rows = served.example[0].tolist()
-    picture = {"schema": {"type": "string", "format": "binary"}}
+    shown = _encode_example(served)
+    npy = "a file from numpy.save, or numpy.savez with one array: numbers 0..255, one image or a batch"
     return {
         JSON: {
-            "schema": _ref("Pixels"),
+            "schema": schemas.ref("Images"),
             "examples": {
-                "flat": {"summary": "one image, flat", "value": {"pixels": flat}},
-                "rows": {"summary": "one image, by rows", "value": {"pixels": rows}},
-                "batch": {"summary": "two images", "value": {"pixels": [flat, flat]}},
+                "picture": {"summary": "one picture in base64", "value": {"image": shown}},
+                "batch": {"summary": "two pictures", "value": {"image": [shown, shown]}},
             },
         },
-        **dict.fromkeys(PICTURE_TYPES, picture),
-        MULTIPART: {
-            "schema": {
-                "type": "object",
-                "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
-            }
-        },
-        FORM: {
-            "schema": {
-                "type": "object",
-                "required": ["pixels"],
-                "properties": {"pixels": {"type": "string", "description": "`pixels` as JSON text"}},
-            },
-            "example": {"pixels": orjson.dumps(flat).decode()},
-        },
-        NPY: {
-            "schema": {
-                "type": "string",
-                "format": "binary",
-                "description": "a file written by numpy.save: uint8, one image or a batch, flat or shaped",
-            }
-        },
+        **{kind: {"schema": schemas.FILE} for kind in PICTURE_TYPES},
+        MULTIPART: {"schema": schemas.ref("Files")},
+        FORM: {"schema": schemas.ref("Form")},
+        NPY: {"schema": {**schemas.FILE, "description": npy}},
     }
+
+
+def _encode_example(served: ServedModel) -> str:
+    """Return the example as base64 of a PNG, shrunk if it would fill pages."""
+    picture = Image.fromarray(served.example[0])
+    picture.thumbnail((EXAMPLE_PX, EXAMPLE_PX))
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def _model(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
@@ -137,7 +130,9 @@ def _model(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
             "200": {
                 "description": "the served model",
                 "headers": _HEADERS,
-                "content": {JSON: {"schema": {"type": "object"}, "example": describe_model(served, config)}},
+                "content": {
+                    JSON: {"schema": schemas.ref("Model"), "example": describe_model(served, config)}
+                },
             }
         },
     }
@@ -160,7 +155,7 @@ def _errors(*statuses: int) -> dict[str, Any]:
             "headers": _HEADERS if status != 503 else {**_HEADERS, "Retry-After": _RETRY_AFTER},
             "content": {
                 JSON: {
-                    "schema": _ref("Error"),
+                    "schema": schemas.ref("Error"),
                     "examples": {
                         code: {"value": {"error": when, "code": code}} for code, when in codes.items()
                     },
@@ -170,78 +165,7 @@ def _errors(*statuses: int) -> dict[str, Any]:
     return responses
 
 
-def _schemas(served: ServedModel) -> dict[str, Any]:
-    spec = served.spec
-    return {
-        "Pixels": _pixels(spec),
-        "Prediction": _prediction(spec),
-        "Batch": {
-            "type": "object",
-            "required": ["predictions", "model"],
-            "properties": {
-                "predictions": {"type": "array", "items": _ref("Prediction")},
-                "model": {"type": "string"},
-            },
-        },
-        "Error": {
-            "type": "object",
-            "required": ["error", "code"],
-            "properties": {
-                "error": {"type": "string", "description": "what came, what is expected, what to do"},
-                "code": {"type": "string", "enum": list(HTTP_ERRORS)},
-                "index": {"type": "integer", "description": "position of the bad item in a batch"},
-            },
-        },
-    }
-
-
-def _pixels(spec: ModelSpec) -> dict[str, Any]:
-    pixel = {"type": "integer", "minimum": 0, "maximum": 255}
-    shape = " x ".join(map(str, spec.shape))
-    return {
-        "type": "object",
-        "required": ["pixels"],
-        "additionalProperties": False,
-        "properties": {
-            "pixels": {
-                "type": "array",
-                "description": f"{spec.pixel_count} integers 0..255, or {shape}, or a batch of either",
-                "items": {"oneOf": [pixel, {"type": "array", "items": {}}]},
-            }
-        },
-    }
-
-
-def _prediction(spec: ModelSpec) -> dict[str, Any]:
-    probability = {"type": "number", "minimum": 0, "maximum": 1}
-    return {
-        "type": "object",
-        "required": ["prediction", "class_id", "confidence", "probabilities"],
-        "properties": {
-            "prediction": {"type": "string", "enum": list(spec.classes)},
-            "class_id": {"type": "integer", "minimum": 0, "maximum": len(spec.classes) - 1},
-            "confidence": probability,
-            "probabilities": {
-                "type": "object",
-                "description": "in the order of the model's classes; sums to 1 without `top`",
-                "additionalProperties": probability,
-            },
-            "in_distribution": {
-                "type": "boolean",
-                "nullable": True,
-                "description": "whether ood_score is at most the model's threshold",
-            },
-            "ood_score": {"type": "number", "nullable": True, "description": "higher is more unusual"},
-            "model": {"type": "string", "description": "absent inside a batch"},
-        },
-    }
-
-
 _HEADERS: Final = {
     "X-Request-ID": {"description": "the caller's, else a new one", "schema": {"type": "string"}}
 }
 _RETRY_AFTER: Final = {"description": "seconds to wait", "schema": {"type": "integer"}}
-
-
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": REF + name}

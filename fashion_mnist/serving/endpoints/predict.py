@@ -17,7 +17,7 @@ from fashion_mnist.inference.predictions import Predictions
 from fashion_mnist.serving.admission.capacity import BodyMemory
 from fashion_mnist.serving.config import ServeConfig
 from fashion_mnist.serving.models.served_model import PIECE_IMAGES, ServedModel
-from fashion_mnist.serving.protocol import bodies, multipart
+from fashion_mnist.serving.protocol import bodies, multipart, picture_files
 from fashion_mnist.serving.protocol.requests import (
     MULTIPART,
     Limits,
@@ -67,6 +67,7 @@ class PredictEndpoint:
         kind, options = read_head(headers, scope["query_string"], served.spec)
         announced, timeout_s = headers.get(b"content-length"), self.config.body_timeout_s
         body = await receive_body(receive, announced, self.limits.body_bytes, timeout_s, reserve)
+        kind = bodies.settle_kind(kind, body)
         request = await self._decode(scope, kind, body, served.spec, options)
         predictions = await served.predict(request.images)
         if len(predictions) <= PIECE_IMAGES:
@@ -79,7 +80,8 @@ class PredictEndpoint:
         """Decode and validate a body before it can share a batch with others. Raises InputError."""
         if kind == MULTIPART:
             files = await multipart.read_files(Headers(scope=scope), body, self.limits.images)
-            read = functools.partial(bodies.read_pictures, files, spec, self.limits)
+            single = len(files) == 1
+            read = functools.partial(picture_files.read_pictures, files, spec, self.limits, single=single)
             return PredictRequest(*await self._in_thread(read), options)
         read = functools.partial(bodies.read_body, kind, body, spec, self.limits)
         images = read() if bodies.is_quick(kind, body) else await self._in_thread(read)
@@ -97,6 +99,7 @@ class PredictEndpoint:
             return False
         try:
             kind, options = read_head(dict(exchange.headers), exchange.query, served.spec)
+            kind = bodies.settle_kind(kind, body)
             if not bodies.is_quick(kind, body):
                 return False
             images = bodies.read_body(kind, body, served.spec, self.limits)

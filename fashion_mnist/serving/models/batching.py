@@ -50,7 +50,7 @@ class BatchQueue(Generic[In, Out]):
 
     run: returns one result for each item of a batch; what it raises is the result of all of them.
     is_brief: whether a batch runs in the event loop, which is blocked meanwhile, or in a thread.
-    sizes: possible batch sizes in falling order, the last one 1. max_wait_s: seconds that an item may wait;
+    sizes: allowed batch sizes in descending order, ending with 1. max_wait_s: seconds that an item may wait;
     then its result is InputError: overloaded. This is checked between batches only, not while one hangs.
     """
 

@@ -27,8 +27,10 @@ BRIEF_S: Final = 0.02
 """Longest batch that may block the event loop. A longer one runs in a thread, which competes with the event
 loop for the GIL and the CPU and costs a quarter of the throughput."""
 MEMORY: Final = 0.9
-"""Weight of the past in the moving average of the time per image: it follows a change within ten batches, and
-a single interrupted batch does not send the next one to the thread."""
+"""Weight of the past in the moving average of the time an image takes."""
+MAX_JUMP: Final = 4.0
+"""Cap on a new value, in multiples of the average: one interrupted batch moves the average by 30 % at most
+and does not send the next one to the thread; a lasting slowdown by 20 times is noticed within 12 batches."""
 
 
 class ServedModel:
@@ -92,7 +94,7 @@ class ServedModel:
         images = np.concatenate(items)
         start = perf_counter()
         predictions = self.predictor.predict(images)
-        took_s = (perf_counter() - start) / len(images)
+        took_s = min((perf_counter() - start) / len(images), MAX_JUMP * self.image_s)
         self.image_s = MEMORY * self.image_s + (1 - MEMORY) * took_s
         if self._counters is not None:
             self._counters.add(predictions)

@@ -32,7 +32,12 @@ async def read_files(headers: Headers, body: bytes, most: int) -> list[bytes]:
         yield b""
 
     _, parameters = parse_options_header(headers.get("content-type"))
-    boundary = parameters.get(b"boundary", b"")
+    boundary = parameters.get(b"boundary")
+    if not boundary:
+        raise InputError(
+            "broken_form",
+            "the content type has no `boundary`; leave the header to the client, which makes one up",
+        )
     if b"--" + boundary + b"--" not in body:
         raise InputError("broken_form", "the multipart body has no closing boundary; send the whole form")
     parser = _Parser(headers, stream(), max_files=most, max_fields=most, max_part_size=len(body))

@@ -14,18 +14,22 @@ from fashion_mnist.spec import ModelSpec
 PICTURE_TYPES: Final = (
     "image/png",
     "image/jpeg",
-    "image/jpg",
-    "image/webp",
-    "image/bmp",
-    "image/gif",
+    "image/*",
     "application/octet-stream",
+    "binary/octet-stream",
 )
+PICTURE: Final = "image/*"
+"""The kind of every picture file: its format is read from its bytes, whatever type was announced."""
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
 MULTIPART: Final = "multipart/form-data"
 NPY: Final = "application/x-npy"
 CONTENT_TYPES: Final = (JSON, *PICTURE_TYPES, MULTIPART, FORM, NPY)
 MAX_PARAMETERS: Final = 16
+
+
+Images = tuple[NDArray[np.uint8], bool]
+"""Images uint8 (n, H, W[, 3]), and whether they are a single image rather than a batch of one."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,20 @@ PARAMETERS: Final = {
 
 
 def read_head(headers: dict[bytes, bytes], query: bytes, spec: ModelSpec) -> tuple[str, Options]:
-    """Return the media type and options of a request. headers: names in lower case. Raises InputError."""
+    """Return the kind of body and the options of a request.
+
+    headers: names in lower case. The kind is one of JSON, PICTURE, MULTIPART, FORM and NPY, or empty if the
+    content type is missing. Raises InputError.
+    """
     options = read_options(query.decode("latin-1"), spec) if query else Options()
-    return media_type(headers.get(b"content-type", b"").decode("latin-1")), options
+    encoding = headers.get(b"content-encoding", b"")
+    if encoding and encoding.strip().lower() != b"identity":
+        raise InputError(
+            "unsupported_content_type",
+            f"the body is compressed (Content-Encoding: {encoding[:40].decode('latin-1')}); "
+            "send it uncompressed, without this header",
+        )
+    return _read_kind(headers.get(b"content-type", b"").decode("latin-1")), options
 
 
 def read_options(query: str, spec: ModelSpec) -> Options:
@@ -115,15 +130,15 @@ def read_options(query: str, spec: ModelSpec) -> Options:
     return Options(**values)
 
 
-def media_type(content_type: str) -> str:
-    """Return the media type without its parameters. Raises InputError: unsupported_content_type."""
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind in CONTENT_TYPES:
-        return kind
-    came = f"content type {kind!r} is not accepted" if kind else "the content type is missing"
-    if kind.startswith("image/") or kind == "application/pdf":
-        raise InputError(
-            "unsupported_picture_format",
-            f"{kind} is not supported; convert it to PNG, JPEG, WebP, BMP or GIF",
-        )
-    raise InputError("unsupported_content_type", f"{came}; send one of {', '.join(CONTENT_TYPES)}")
+def _read_kind(content_type: str) -> str:
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type.startswith("image/") or media_type in PICTURE_TYPES or media_type == "application/pdf":
+        return PICTURE
+    if media_type and media_type not in CONTENT_TYPES:
+        raise unsupported_type(f"content type {media_type[:80]!r} is not accepted")
+    return media_type
+
+
+def unsupported_type(came: str) -> InputError:
+    """Return the error for a content type that is not accepted, or none. came: what is wrong with it."""
+    return InputError("unsupported_content_type", f"{came}; send one of {', '.join(CONTENT_TYPES)}")

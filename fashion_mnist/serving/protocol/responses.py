@@ -1,6 +1,6 @@
 """Encodes predictions and errors as HTTP responses, free of ASGI: the fast path uses it too."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -14,6 +14,7 @@ from fashion_mnist.spec import ModelSpec
 RETRY_AFTER_S: Final = 1
 
 Header = tuple[bytes, bytes]
+Headers = Sequence[Header]
 
 
 class Response(NamedTuple):
@@ -22,6 +23,10 @@ class Response(NamedTuple):
     status: int
     headers: tuple[Header, ...]
     body: bytes
+
+    def with_headers(self, headers: tuple[Header, ...]) -> "Response":
+        """Return the response with more headers."""
+        return self._replace(headers=self.headers + headers)
 
 
 def json_response(body: bytes, status: int = 200, headers: Iterable[Header] = ()) -> Response:

@@ -1,49 +1,111 @@
 """Accepting connections: each worker takes an equal share of them.
 
 Workers share one listening socket. The kernel wakes all of them for a connection and the quickest takes it:
-of 32 connections opened at once, one of two workers gets 22 and the other 10, and half a CPU idles.
-Here a worker asks the kernel how many connections wait, accepts an equal share of them at once, and then
-leaves the socket to the others for a time proportional to what it took. Workers share no state: all accept
-at the same pace, and a busy or dead worker holds up no other. A lone worker accepts all waiting connections
-at once, where libuv accepts one between two batches.
+of 32 connections opened at once, one of two workers gets 22 and the other 10, and half a CPU idles. Here a
+worker takes its share of the waiting connections at once, and leaves the rest to the others for a while. A
+worker alone takes all that wait, where libuv takes one between two batches.
+
+The counts of open connections are in a file that all workers map. Without them, each worker accepting at the
+same pace, fewer lines do nearly as well for connections that stay; but a pace fast enough for clients that
+connect for each request is too fast for an even spread (23 of 32 on one worker). A wrong count, such as that
+of a worker that died, only costs the wait.
 docs/performance.md has the figures.
 """
 
 import asyncio
 import errno
 import logging
+import mmap
+import os
 import socket
 import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
 
 logger = logging.getLogger("bentoml.service")
 
-PACE_S: Final = 0.001
-"""Pause per accepted connection: longer than accepting takes, so that the others catch up. Two workers
-accept 32 connections within 16 ms."""
-MAX_PAUSE_S: Final = 0.05
-"""Bound on the pause after hundreds of connections: a newcomer waits no longer than this."""
+WAIT_S: Final = 0.01
+"""How long connections are left to the others: longer than a batch, during which they cannot accept."""
 EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 EXHAUSTED_PAUSE_S: Final = 1.0
-"""Pause before the next attempt when descriptors or memory for a connection ran out, as in asyncio."""
+"""As asyncio: without descriptors or memory for a connection, wait before the next attempt."""
 TCP_INFO_WAITING: Final = struct.Struct("=24xI")
 """tcpi_unacked of Linux's tcp_info: for a listening socket, the connections that wait to be accepted."""
 
 
-class BalancedServer(uvicorn.Server):
-    """A Uvicorn server that accepts connections itself. workers: processes that share its sockets."""
+class ConnectionCounts:
+    """Open connections of all workers, in a file: one number each, written by its worker only."""
 
-    def __init__(self, config: uvicorn.Config, workers: int) -> None:
+    def __init__(self, path: Path, workers: int, index: int) -> None:
+        size = 4 * workers
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.truncate(descriptor, size)
+            self._numbers = memoryview(mmap.mmap(descriptor, size)).cast("i")
+        finally:
+            os.close(descriptor)
+        self._index = index % workers
+        self.mine = 0
+
+    @property
+    def mine(self) -> int:
+        """Connections open in this worker."""
+        return self._numbers[self._index]
+
+    @mine.setter
+    def mine(self, count: int) -> None:
+        self._numbers[self._index] = count
+
+    def equal_share(self, waiting: int) -> int:
+        """Return the waiting connections divided by the workers, at least 1."""
+        return max(1, -(-waiting // len(self._numbers)))
+
+    def fair_share(self, waiting: int) -> int:
+        """Return this worker's part of the waiting connections, if each goes to the emptiest worker."""
+        numbers = sorted(self._numbers)
+        level, total = 0, waiting
+        for filled, number in enumerate(numbers, 1):  # the waiting ones fill the emptiest up to `level`
+            total += number
+            level = -(-total // filled)
+            if filled < len(numbers) and numbers[filled] >= level:
+                break
+        return max(0, level - self.mine)
+
+
+class ObservedSet(set[Any]):
+    """Uvicorn's set of open connections; calls `changed` after each change."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        super().__init__()
+        self.changed = changed
+
+    def add(self, item: Any) -> None:
+        super().add(item)
+        self.changed()
+
+    def discard(self, item: Any) -> None:
+        super().discard(item)
+        self.changed()
+
+
+class BalancedServer(uvicorn.Server):
+    """A Uvicorn server that accepts connections itself. counts: of all workers that share its sockets."""
+
+    def __init__(self, config: uvicorn.Config, counts: ConnectionCounts) -> None:
         super().__init__(config)
-        self.workers = workers
+        self.counts = counts
         self.listening: set[socket.socket] = set()
-        self.opening: set[asyncio.Task[None]] = set()
+        self.opening: dict[Any, asyncio.Task[None]] = {}
+        self.last_closed_at = 0.0  # time.monotonic() of the last connection that closed
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
         await super().startup(sockets=[])  # everything but listening
+        self.server_state.connections = ObservedSet(self._count)
         for listener in sockets or []:
             listener.setblocking(False)
             self.listening.add(listener)
@@ -57,21 +119,31 @@ class BalancedServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     def _accept_share(self, listener: socket.socket) -> None:
-        """Accept this worker's share of the waiting connections, and leave the rest to the others."""
-        share = -(-count_waiting(listener) // self.workers)
+        """Accept this worker's share of the waiting connections, or leave them to the others for a while."""
+        waiting = count_waiting(listener)
+        share = self.counts.fair_share(waiting)
+        if time.monotonic() - self.last_closed_at < WAIT_S:
+            # after a client closed all its connections, the others may not have noticed yet: their counts
+            # are too high, and this worker would take everything
+            share = min(share, self.counts.equal_share(waiting))
         for _ in range(share):
             if not self._accept(listener):
                 return
-        if self.workers > 1:
-            self._pause(listener, min(MAX_PAUSE_S, share * PACE_S))
+        if share < waiting:
+            self._pause(listener, WAIT_S, accept=share == 0)
 
-    def _pause(self, listener: socket.socket, seconds: float) -> None:
+    def _pause(self, listener: socket.socket, seconds: float, *, accept: bool = False) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(listener)
 
         def resume() -> None:
-            if listener in self.listening:  # else the server is shutting down
-                loop.add_reader(listener, self._accept_share, listener)
+            if listener not in self.listening:  # the server is shutting down
+                return
+            loop.add_reader(listener, self._accept_share, listener)
+            # the others had their time; a worker that died leaves its share behind
+            left = self.counts.equal_share(count_waiting(listener)) if accept else 0
+            while left > 0 and self._accept(listener):
+                left -= 1
 
         loop.call_later(seconds, resume)
 
@@ -89,25 +161,35 @@ class BalancedServer(uvicorn.Server):
             self._pause(listener, EXHAUSTED_PAUSE_S)
             return False
         connection.setblocking(False)
-        # the event loop keeps only weak references to tasks
-        task = asyncio.get_running_loop().create_task(self._open(connection))
-        self.opening.add(task)
-        task.add_done_callback(self.opening.discard)
-        return True
-
-    async def _open(self, connection: socket.socket) -> None:
         make: Any = self.config.http_protocol_class
         protocol = make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        # the dictionary also keeps the task alive: the event loop holds only weak references
+        self.opening[protocol] = asyncio.get_running_loop().create_task(self._open(connection, protocol))
+        self._count()
+        return True
+
+    async def _open(self, connection: socket.socket, protocol: Any) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: protocol, connection, ssl=self.config.ssl
             )
         except OSError:  # the client has left, or does not speak TLS: ssl.SSLError is an OSError
             connection.close()
+        finally:
+            del self.opening[protocol]
+            self._count()
+
+    def _count(self) -> None:
+        connections = self.server_state.connections
+        # a connection that opens is in both for a moment
+        count = len(connections) + sum(protocol not in connections for protocol in self.opening)
+        if count < self.counts.mine:
+            self.last_closed_at = time.monotonic()
+        self.counts.mine = count
 
 
 def count_waiting(listener: socket.socket) -> int:
-    """Return how many connections wait to be accepted, at least 1; 1 if the system does not report it."""
+    """Return how many connections wait to be accepted, at least 1; 1 where the system does not tell."""
     try:
         info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_WAITING.size)
         (waiting,) = TCP_INFO_WAITING.unpack(info)

@@ -22,7 +22,10 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                self.gate.close()
             return
         admitted = scope.pop(TICKET, None) or self._admit(scope)
         if isinstance(admitted, Response):
@@ -33,7 +36,7 @@ class Edge:
                 InputError("not_found", "WebSockets are not supported; POST to /predict")
             )
             admitted.finish(response.status)
-            await send_response(send, _with(response, admitted), "websocket")
+            await send_response(send, response.with_headers(admitted.headers), "websocket")
             return
         await self._serve(scope, receive, send, admitted)
 
@@ -50,6 +53,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], *ticket.headers]
+                ticket.release()
             await send(message)
 
         try:
@@ -68,7 +72,3 @@ async def send_response(send: Send, response: Response, kind: str = "http") -> N
     }
     await send(start)
     await send({"type": f"{prefix}.response.body", "body": response.body})
-
-
-def _with(response: Response, ticket: Ticket) -> Response:
-    return response._replace(headers=response.headers + ticket.headers)

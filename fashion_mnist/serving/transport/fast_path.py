@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from fashion_mnist.serving.admission.gate import Gate, Headers, Ticket
-from fashion_mnist.serving.protocol.responses import Response, error_response, internal_error
+from fashion_mnist.serving.admission.gate import Gate, Ticket
+from fashion_mnist.serving.protocol.responses import Headers, Response, error_response, internal_error
 from fashion_mnist.serving.transport.edge import TICKET
 
 logger = logging.getLogger("bentoml.service")
@@ -46,16 +46,22 @@ class Exchange:
 
     def respond(self, response: Response) -> None:
         """Write the response, unless the client has left, and hand back the ticket."""
-        headers = response.headers
-        if self.ticket is not None:
-            headers += self.ticket.headers
-            self.ticket.finish(response.status)
+        ticket = self.ticket
+        if ticket is not None:
+            response = response.with_headers(ticket.headers)
+        try:
+            self._write(response)
+        finally:
+            if ticket is not None:
+                ticket.finish(response.status)
+
+    def _write(self, response: Response) -> None:
         self.response_complete = True
         transport = self.protocol.transport
         if self.disconnected or transport.is_closing():
             return
         parts = [STATUS_LINE[response.status]]
-        for name, value in (*self.protocol.server_state.default_headers, *headers):
+        for name, value in (*self.protocol.server_state.default_headers, *response.headers):
             parts += (name, b": ", value, b"\r\n")
         parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
         parts.append(response.body)
@@ -75,7 +81,7 @@ class FastPathProtocol(HttpToolsProtocol):
 
     A request is held back from Uvicorn until it is complete, so that Uvicorn sees all of it or nothing:
     `_pass_on` replays what was held, and is the only way back.
-    path: of these requests. max_bytes: limit on their bodies.
+    path: the path whose POSTs are offered to the handler. max_bytes: limit on their bodies.
     """
 
     def __init__(
@@ -88,6 +94,15 @@ class FastPathProtocol(HttpToolsProtocol):
         self.gate = gate
         self.handler = handler
         self.held: bytearray | None = None
+        self.in_head = True
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.in_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.in_head:  # trailers of a chunked body are not headers: they must not pass for them
+            super().on_header(name, value)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -99,6 +114,7 @@ class FastPathProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
 
     def on_headers_complete(self) -> None:
+        self.in_head = False
         if self._is_eligible():
             self.held = bytearray()
         else:

@@ -19,7 +19,7 @@ async def receive_body(
     """Receive the whole body.
 
     announced: the Content-Length, None without one. reserve: called with the size of each chunk that arrives;
-    if announced bytes counted, a client that announces much and sends nothing would keep all others out.
+    counting announced bytes would let a client that sends nothing lock out all others.
     Raises InputError: body_too_large (also for chunked bodies), body_timeout, and what `reserve` raises;
     ClientDisconnect.
     """

@@ -7,17 +7,23 @@ replaced for exactly that call.
 
 import functools
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import uvicorn
 
 from fashion_mnist.serving.admission.gate import Gate
-from fashion_mnist.serving.transport.balanced_server import BalancedServer
+from fashion_mnist.serving.transport.balanced_server import BalancedServer, ConnectionCounts
 from fashion_mnist.serving.transport.fast_path import FastPathProtocol, Handler
 
 logger = logging.getLogger("bentoml.service")
+
+UVICORN_KEEP_ALIVE_S: Final = 5
+"""The default of Uvicorn and of BentoML's worker. Proxies keep connections open for 60 s, and answer 502 to a
+request that they send on one that the service is closing."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +39,16 @@ class FastPath:
 class ServerInstallation:
     """Replaces `uvicorn.Server` until it is constructed once, or until `check`.
 
-    fast_path: None sends every request through ASGI. workers: processes that share the socket.
+    fast_path: None sends every request through ASGI. counts: None leaves accepting to Uvicorn.
+    keep_alive_s: replaces Uvicorn's default, but not another value of `bentoml serve --timeout-keep-alive`.
     """
 
-    def __init__(self, fast_path: FastPath | None, workers: int) -> None:
+    def __init__(
+        self, fast_path: FastPath | None, counts: ConnectionCounts | None, keep_alive_s: int
+    ) -> None:
         self.fast_path = fast_path
-        self.workers = workers
+        self.counts = counts
+        self.keep_alive_s = keep_alive_s
         self.used = False
         self._original: Callable[..., uvicorn.Server] = uvicorn.Server
         uvicorn.Server = self._make_server  # type: ignore[misc, assignment]
@@ -55,10 +65,20 @@ class ServerInstallation:
     def _make_server(self, config: uvicorn.Config) -> uvicorn.Server:
         self.used = True
         self._restore()
+        if config.timeout_keep_alive == UVICORN_KEEP_ALIVE_S:
+            config.timeout_keep_alive = self.keep_alive_s
         if self.fast_path is not None:
             protocol: Any = functools.partial(FastPathProtocol, **vars(self.fast_path))
             config.http = protocol
-        return BalancedServer(config, self.workers)
+        return self._original(config) if self.counts is None else BalancedServer(config, self.counts)
 
     def _restore(self) -> None:
         uvicorn.Server = self._original  # type: ignore[misc, assignment]
+
+
+def open_counts(workers: int, index: int) -> ConnectionCounts | None:
+    """Map the workers' counts of connections, in the folder that BentoML makes for its metrics, or None."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return None
+    return ConnectionCounts(Path(folder) / f"connections-{os.getppid()}", workers, index)

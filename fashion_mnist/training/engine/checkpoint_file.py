@@ -24,7 +24,12 @@ def write(path: Path, content: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Return the content of a file, its tensors on the CPU. Raises one of UNREADABLE."""
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+def read(path: Path, *, mapped: bool = False) -> dict[str, Any]:
+    """Return the content of a file, its tensors on the CPU. Raises one of UNREADABLE.
+
+    mapped: leaves the tensors on disk until they are used, so that large files open at once.
+    """
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    if not isinstance(content, dict):
+        raise TypeError(f"it holds a {type(content).__name__}")
     return content

@@ -60,13 +60,13 @@ class Devices:
     def spread(self, network: nn.Module) -> Callable[[Tensor], Any]:
         """Return the forward pass of a placed network; its gradients are averaged over all processes.
 
-        On a GPU it is compiled, which pays off within an epoch, if a C compiler is installed.
+        On a GPU it is compiled if a C compiler is installed; whether that saves time has not been measured.
         """
         spread: nn.Module = self._accelerator.prepare_model(network)
         if self.device.type != "cuda":
             return spread
         if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
-            logger.warning("no C compiler: the network is not compiled and trains slower; install gcc")
+            logger.warning("no C compiler: the network is not compiled and may train slower; install gcc")
             return spread
         return torch.compile(spread)
 

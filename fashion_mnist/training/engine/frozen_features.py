@@ -60,9 +60,9 @@ class FeatureExtractor:
         self.key = f"{_fingerprint(network)} {network.side_px} {'bf16' if bf16 else 'fp32'}"
 
     def compute(
-        self, images: LabelledImages, name: str, on_part: Callable[[int], None] = lambda _: None
+        self, images: LabelledImages, name: str, on_images: Callable[[int], None] = lambda _: None
     ) -> Features:
-        """Return the features of the images, in order. name: file prefix. on_part: receives images done."""
+        """Return the features of the images, in order. name: file prefix. on_images: receives images done."""
         key = f"{self.key} {images.fingerprint()}"
         parts: list[Tensor] = []
         seconds = 0.0
@@ -71,23 +71,27 @@ class FeatureExtractor:
             part = _read(path, key) if path else None
             if part is None:
                 began = time.monotonic()
-                values = self._run(images.images[start : start + PART_IMAGES])
+                values = self._run(images.images[start : start + PART_IMAGES], start, on_images)
                 part = {"key": key, "values": values, "seconds": time.monotonic() - began}
                 if path:
                     _write(path, part)
+            else:
+                on_images(start + len(part["values"]))
             parts.append(part["values"])
             seconds += part["seconds"]
-            on_part(start + len(part["values"]))
         return Features(torch.cat(parts), seconds)
 
     @torch.inference_mode()
-    def _run(self, images: np.ndarray) -> Tensor:
+    def _run(self, images: np.ndarray, done: int, on_images: Callable[[int], None]) -> Tensor:
+        """Return the features of the images. done: images before them, counted in the reports."""
         device = next(self.network.parameters()).device
         batches = []
         for batch in torch.split(torch.tensor(images), BATCH):
             with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
                 _, values = self.network(batch.to(device))
             batches.append(values.to("cpu", torch.bfloat16 if self.bf16 else torch.float32))
+            done += len(batch)
+            on_images(done)
         return torch.cat(batches)
 
 

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Final
 
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -16,6 +17,21 @@ from fashion_mnist.training.engine.history import EpochRecord
 from fashion_mnist.training.engine.optimizers import build_optimizers, moving_average, rise_and_fall
 
 logger = logging.getLogger(__name__)
+
+FINGERPRINTS: Final = {
+    "train": "training images",
+    "validation": "validation images",
+    "teachers": "teachers",
+    "backbone": "frozen layers (--train head)",
+}
+"""Keys of an identity whose values say nothing to a reader -> what they stand for."""
+MAX_NAMED: Final = 3
+"""Other checkpoints that are named when the right one is missing."""
+LONGER: Final = (
+    "the learning-rate schedule depends on the number of epochs, so a checkpoint continues only with its own "
+    "settings; to train for longer, resume and finish that training (Ctrl-C keeps its best epoch), then "
+    "train its model further with --from TAG"
+)
 
 
 class TrainingState:
@@ -93,24 +109,29 @@ class TrainingState:
             )
 
     def load(self, path: Path) -> None:
-        """Continue from a checkpoint, if there is one.
+        """Continue from a checkpoint; if there is none, name those beside it and start from the beginning.
 
         Raises ConfigError when it is damaged, or belongs to another configuration or other data.
         """
         if not path.is_file():
-            logger.info("%s: no checkpoint yet, starting from the beginning", path)
+            logger.info(
+                "%s: no checkpoint of this training; starting from the beginning (a finished training leaves "
+                "none: --from TAG trains its model further)",
+                path,
+            )
+            self._name_others(path)
             return
         try:
             content = checkpoint_file.read(path)
-            found = {"processes": "1"} | complete_recipe(rename_old_keys(content["identity"]))
+            differences = self._find_differences(content)
         except checkpoint_file.UNREADABLE as error:
             raise ConfigError(f"{path}: not a checkpoint ({error}); train without --resume") from error
-        for key, value in self.identity.items():
-            if found.get(key) != value:
-                raise ConfigError(
-                    f"{path}: belongs to a training with {key} {found.get(key)}, this one has {value}; "
-                    "give the same settings, or train without --resume"
-                )
+        if differences:
+            longer = f"; {LONGER}" if any(name.startswith("epochs ") for name in differences) else ""
+            raise ConfigError(
+                f"{path}: belongs to a training with {', '.join(differences)}; give the same settings and "
+                f"data, or train without --resume{longer}"
+            )
         self.network.load_state_dict(content["network"])
         self.average.load_state_dict(content["average"])
         for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
@@ -121,3 +142,30 @@ class TrainingState:
         self.best_epoch = content["best_epoch"]
         self.best_weights = content["best_weights"]
         logger.info("%s: continuing after epoch %d", path, len(self.records))
+
+    def _find_differences(self, content: dict[str, Any]) -> list[str]:
+        """Return a phrase for each setting, and each kind of data, that a checkpoint does not share."""
+        theirs = {"processes": "1"} | complete_recipe(rename_old_keys(content["identity"]))
+        return [
+            f"other {FINGERPRINTS[key]}"
+            if key in FINGERPRINTS
+            else f"{key} {theirs.get(key)} (here {self.identity.get(key)})"
+            for key in self.identity | theirs
+            if theirs.get(key) != self.identity.get(key)
+        ]
+
+    def _name_others(self, missing: Path) -> None:
+        """Name the checkpoints in the folder of a missing one, those with the fewest differences first."""
+        others = []
+        for path in missing.parent.glob("*.pt"):
+            try:
+                content = checkpoint_file.read(path, mapped=True)
+                others.append((self._find_differences(content), path, len(content["records"])))
+            except checkpoint_file.UNREADABLE:
+                continue
+        others.sort(key=lambda other: len(other[0]))
+        for differences, path, epochs in others[:MAX_NAMED]:
+            what = ", ".join(differences) or "the same settings and data: continue it with --checkpoint"
+            logger.warning("%s: a checkpoint after epoch %d, of a training with %s", path, epochs, what)
+        if others:
+            logger.warning("%s", LONGER)

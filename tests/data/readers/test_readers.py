@@ -2,17 +2,18 @@
 
 import gzip
 import re
+import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support.data_files import LABELS, csv_rows, unpacked, write_class_folder, write_lines
+from support.data_files import LABELS, csv_rows, unpacked, write_lines
 from support.paths import SAMPLE
 
 from fashion_mnist.data import sources
 from fashion_mnist.data.dataset import Dataset
-from fashion_mnist.data.readers import class_folders, idx, pixel_csv
+from fashion_mnist.data.readers import idx, pixel_csv
 from fashion_mnist.errors import DataError
 
 RAW = gzip.decompress((SAMPLE / f"{LABELS}.gz").read_bytes())
@@ -90,6 +91,75 @@ def test_csv_equals_idx_pixel_for_pixel(
     assert np.array_equal(labels, few.labels)
 
 
+def label_last(lines: list[str]) -> list[str]:
+    return [f"{pixels},{label}" for label, _, pixels in (line.partition(",") for line in lines)]
+
+
+@pytest.mark.parametrize("name", ["label", "class", " Target", '"y"', "digit", None])
+def test_the_label_may_be_in_the_last_column(tmp_path: Path, sample: Dataset, name: str | None) -> None:
+    """Named by the header, as in OpenML's files, or told by its values."""
+    few = sample.train[np.arange(300)]
+    header = [] if name is None else [",".join([*(f"pixel{i}" for i in range(1, 785)), name])]
+    images, labels = pixel_csv.read_csv(write_lines(tmp_path / "a.csv", *header, *label_last(csv_rows(few))))
+    assert np.array_equal(images, few.images)
+    assert np.array_equal(labels, few.labels)
+
+
+def test_the_header_names_the_label_in_any_column(tmp_path: Path) -> None:
+    pixels = [str(value % 256) for value in range(784)]
+    cells = ["a", "b", "label", *["c"] * 782]
+    lines = [",".join(cells), *(",".join([*pixels[:2], label, *pixels[2:]]) for label in ("300", "7"))]
+    images, labels = pixel_csv.read_csv(write_lines(tmp_path / "a.csv", *lines))
+    assert labels.tolist() == [300, 7]
+    assert images[1].reshape(-1).tolist() == [value % 256 for value in range(784)]
+    lines[1] = ",".join([*pixels[:2], "7", "256", *pixels[3:]])
+    with pytest.raises(DataError, match=r"row 2: pixel 3 is 256, expected 0\.\.255"):
+        pixel_csv.read_csv(write_lines(tmp_path / "a.csv", *lines))
+
+
+def test_a_label_that_cannot_be_told_from_a_pixel_is_refused(tmp_path: Path) -> None:
+    both = [",".join([first, *["7"] * 783, last]) for first, last in ("01", "10", "01")]
+    with pytest.raises(DataError, match=r"first or in the last column; add a header that names it `label`"):
+        pixel_csv.read_csv(write_lines(tmp_path / "a.csv", *both))
+    two = write_lines(tmp_path / "b.csv", HEADER.replace("pixel784", "class"), ROW)
+    with pytest.raises(DataError, match=r"b\.csv, row 1: the columns label, class could be the label"):
+        pixel_csv.read_csv(two)
+    rows = [",".join([pixel, *["7"] * 783, last]) for pixel, last in (("300", "0"), ("300", "1"))]
+    with pytest.raises(DataError, match=r"row 1: pixel 1 is 300, expected 0\.\.255"):
+        pixel_csv.read_csv(write_lines(tmp_path / "c.csv", *rows))
+
+
+def test_blank_lines_are_ignored(tmp_path: Path) -> None:
+    for lines in (["", HEADER, ROW, "", ROW, "", ""], [ROW, ROW, "   ", ""]):
+        _, labels = pixel_csv.read_csv(write_lines(tmp_path / "a.csv", *lines))
+        assert labels.tolist() == [3, 3]
+
+
+def test_a_csv_in_a_zip_is_read_whatever_its_name(tmp_path: Path, sample: Dataset) -> None:
+    few = sample.train[np.arange(50)]
+    table = write_lines(tmp_path / "train.csv", *csv_rows(few))
+    for name in ("train.csv.zip", "packed.csv"):
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(table, "folder/train.CSV")
+            archive.writestr("__MACOSX/._train.csv", b"junk")
+        images, labels = pixel_csv.read_csv(tmp_path / name)
+        assert np.array_equal(images, few.images)
+        assert np.array_equal(labels, few.labels)
+
+
+def test_a_zip_of_anything_but_one_csv_is_named_for_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "archive.zip"
+    for count in (0, 2):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("cats/1.png", b"")
+            for number in range(count):
+                archive.writestr(f"{number}.csv", ROW)
+        with pytest.raises(
+            DataError, match=rf"archive\.zip: a \.zip that holds {count} CSV.*cats/1\.png.*unpack"
+        ):
+            pixel_csv.read_csv(path)
+
+
 def test_a_quoted_csv_without_header_loses_no_row(tmp_path: Path, sample: Dataset) -> None:
     quoted = ['"' + row.replace(",", '","') + '"' for row in csv_rows(sample.train[np.arange(3)])]
     assert len(pixel_csv.read_csv(write_lines(tmp_path / "a.csv", *quoted))[1]) == 3
@@ -104,7 +174,6 @@ BAD_ROWS = {
     "a fraction": (ROW[:-1] + "0.5", r"pixel 784 is '0\.5', expected an integer"),
     "text": (ROW[:-1] + "black", "pixel 784 is 'black', expected an integer"),
     "an empty cell": (ROW[:-1], "pixel 784 is '', expected an integer"),
-    "a blank line": ("", "empty"),
 }
 
 
@@ -125,7 +194,7 @@ BAD_FILES = {
         [HEADER, *MANY[:2000], ROW[:-1] + "black"],
         "row 2002: pixel 784 is 'black', expected an integer",
     ),
-    "a blank first line": (["", ROW, ROW], "row 1: empty"),
+    "a bad row after blank lines": (["", HEADER, "", ROW, "  ", ROW + ",7"], "row 6: 786 columns"),
     "an extra column in all rows": ([HEADER, ROW + ",7", ROW + ",7"], "row 2: 786 columns"),
     "no first label": ([ROW[1:], ROW], "row 1: label is '', expected an integer"),
     "a first label of text": (["shoe" + ROW[1:], ROW], "row 1: label is 'shoe', expected an integer"),
@@ -142,43 +211,17 @@ def test_a_bad_file_is_named(tmp_path: Path, lines: list[str], problem: str) -> 
 
 
 PACKED = gzip.compress(f"{HEADER}\n{ROW}\n".encode())
-UNREADABLE = [("a.csv", "label".encode("utf-16")), ("a.csv.gz", b"label"), ("a.csv.gz", PACKED[:-40])]
+UNREADABLE = {
+    "UTF-16": ("a.csv", "label".encode("utf-16")),
+    "not gzip": ("a.csv.gz", b"label"),
+    "truncated gzip": ("a.csv.gz", PACKED[:-40]),
+    "truncated zip": ("a.zip", b"PK\3\4 and no end"),
+}
 
 
-@pytest.mark.parametrize(("name", "content"), UNREADABLE, ids=["UTF-16", "not gzip", "truncated gzip"])
+@pytest.mark.parametrize(("name", "content"), UNREADABLE.values(), ids=UNREADABLE.keys())
 def test_an_unreadable_csv_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(DataError, match=re.escape(str(path))):
         pixel_csv.read_csv(path)
-
-
-@pytest.mark.parametrize("shape", [(28, 28), (16, 20, 3)])
-def test_class_folders_take_pictures_of_any_size(
-    tmp_path: Path, sample: Dataset, shape: tuple[int, ...]
-) -> None:
-    images = sample.train.images
-    shoes = write_class_folder(tmp_path / "b shoes", [images[0], images[1][:, 4:24]])
-    write_class_folder(tmp_path / "a shirts", [images[2].repeat(3, axis=0)], ".jpeg")
-    for path in (shoes / ".hidden.png", shoes / "notes.txt"):  # skipped
-        path.write_bytes(b"not a picture")
-    (tmp_path / ".cache").mkdir()
-    found, labels, classes = class_folders.read_class_folders(tmp_path, shape)
-    assert found.shape == (3, *shape)
-    assert found.dtype == np.uint8
-    assert labels.tolist() == [0, 1, 1]
-    assert classes == ("a shirts", "b shoes")
-    assert shape != (28, 28) or np.array_equal(found[1], images[0])
-
-
-def test_bad_class_folders_are_named(tmp_path: Path, sample: Dataset) -> None:
-    write_class_folder(tmp_path / "a", sample.train.images[:2])
-    with pytest.raises(DataError, match="1 class folders, expected at least 2"):
-        class_folders.read_class_folders(tmp_path, (28, 28))
-    (tmp_path / "b").mkdir()
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'b'}: no pictures")):
-        class_folders.read_class_folders(tmp_path, (28, 28))
-    broken = tmp_path / "b" / "0001.png"
-    broken.write_bytes((tmp_path / "a" / "0001.png").read_bytes()[:60])
-    with pytest.raises(DataError, match=re.escape(f"{broken}: the picture is truncated")):
-        class_folders.read_class_folders(tmp_path, (28, 28))

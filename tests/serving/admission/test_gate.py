@@ -2,9 +2,12 @@
 
 import asyncio
 import io
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -15,6 +18,7 @@ from starlette.types import ASGIApp, Message
 from support.paths import BOOT
 from support.servers import Server, StartService
 
+from fashion_mnist.bentoml_internals import server_context
 from fashion_mnist.serving.admission.access_log import FLUSH_S, AccessLog
 from fashion_mnist.serving.admission.capacity import Capacity
 from fashion_mnist.serving.admission.cors import CorsPolicy
@@ -102,6 +106,32 @@ def test_nothing_passes_a_closed_gate_through_asgi(factory: Any) -> None:
 def test_the_fast_path_of_the_service_uses_the_gate_of_its_application(factory: Any) -> None:
     fast_path = factory.fast_path
     assert fast_path.gate is factory.gate  # test_fast_path.py checks that nothing bypasses it there
+
+
+def test_edge_and_fast_path_of_a_worker_share_one_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    import service
+    from fashion_mnist.serving import app
+
+    installed: list[Any] = []
+
+    def install(fast_path: Any, counts: Any, keep_alive_s: int) -> None:
+        installed.append(fast_path)
+
+    monkeypatch.setattr(app, "ServerInstallation", install)
+    monkeypatch.setattr(server_context, "worker_index", 1)
+    bento: Any = service.FashionMnist
+    edge: Any = app.build(bento, True)
+    assert installed[0].gate is edge.gate
+
+
+def test_an_unexpected_failure_at_the_gate_leaves_no_request_in_flight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = Gate(Capacity(1), cors=CorsPolicy(["*"]))
+    monkeypatch.setattr(Capacity, "enter", lambda self: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        gate.admit("POST", "/predict", [], None)
+    assert gate.capacity.in_flight == 0
 
 
 def test_a_ticket_is_counted_in_and_out_once() -> None:
@@ -225,3 +255,27 @@ def test_requests_refused_at_the_gate_are_in_the_metrics(start_service: StartSer
 def test_every_answer_of_the_service_carries_a_request_id(client: httpx.Client, service: Server) -> None:
     for method, path in (("GET", "/"), ("GET", "/nope"), ("PUT", "/predict"), ("GET", "/readyz")):
         assert client.request(method, path).headers["x-request-id"]
+
+
+def test_clients_that_do_not_read_occupy_no_place(start_service: StartService) -> None:
+    request = b"GET /static_content/swagger-ui-bundle.js HTTP/1.1\r\nHost: here\r\n\r\n"
+    with (
+        start_service(FASHION_MNIST_WORKERS="1", FASHION_MNIST_MAX_IN_FLIGHT="2") as server,
+        ExitStack() as stack,
+    ):
+        port = urlsplit(server.url).port
+        for _ in range(2):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", port or 0)))
+            slow.sendall(5 * request)
+            assert slow.recv(12) == b"HTTP/1.1 200"  # and no more is read
+        for _ in range(5):
+            assert (
+                httpx.post(f"{server.url}/predict", content=BOOT.read_bytes(), headers=PNG).status_code == 200
+            )
+
+
+def test_the_access_log_is_complete_after_a_stop(start_service: StartService) -> None:
+    with start_service(FASHION_MNIST_WORKERS="1", FASHION_MNIST_ACCESS_LOG="true") as server:
+        for number in range(20):
+            httpx.get(f"{server.url}/nope-{number}")
+    assert server.log.count("path=/nope-") == 20

@@ -1,10 +1,14 @@
-"""The OpenAPI document: valid, complete, and its examples work when tried."""
+"""The OpenAPI document: valid, complete, short, and its examples work when tried."""
 
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 import pytest
+from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
+from support.requests import PNG, post
 
 from fashion_mnist.errors import HTTP_ERRORS
 from fashion_mnist.serving.protocol.requests import CONTENT_TYPES
@@ -34,22 +38,49 @@ def test_the_json_examples_work_when_tried(client: httpx.Client, document: dict[
     predict = document["paths"]["/predict"]["post"]
     examples = predict["requestBody"]["content"]["application/json"]["examples"]
     answers = predict["responses"]["200"]["content"]["application/json"]["examples"]
-    for name, shown in (("flat", "one"), ("rows", "one"), ("batch", "batch")):
+    assert set(examples) == {"picture", "batch"}
+    for name, shown in (("picture", "one"), ("batch", "batch")):
         answer = client.post("/predict", json=examples[name]["value"])
         assert answer.json() == answers[shown]["value"]
 
 
-def test_the_form_example_works_when_tried(client: httpx.Client, document: dict[str, Any]) -> None:
-    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
-    example = content["application/x-www-form-urlencoded"]["example"]
-    assert client.post("/predict", data=example).status_code == 200
+def test_no_example_fills_a_page(document: dict[str, Any]) -> None:
+    def lists(node: object) -> Iterator[list[object]]:
+        if isinstance(node, list):
+            yield node
+        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            yield from lists(child)
+
+    for content in document["paths"]["/predict"]["post"]["requestBody"]["content"].values():
+        assert all(len(found) <= 10 for found in lists(content))
+    assert all(len(found) <= len(HTTP_ERRORS) for found in lists(document["components"]))
 
 
-def test_the_model_example_is_the_answer_of_model(client: httpx.Client, document: dict[str, Any]) -> None:
-    shown = document["paths"]["/model"]["get"]["responses"]["200"]["content"]["application/json"]
-    assert shown["example"] == client.get("/model").json()
+def test_what_the_service_answers_is_what_its_schemas_say(
+    client: httpx.Client, document: dict[str, Any]
+) -> None:
+    answers = {
+        "Model": client.get("/model"),
+        "Prediction": post(client, "image/png", PNG),
+        "Batch": client.post("/predict", files=[("a", PNG), ("b", PNG)]),
+        "Error": post(client, "image/png", b""),
+    }
+    schemas = document["components"]["schemas"]
+    for name, answer in answers.items():
+        schema = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
+        OAS30Validator(schema).validate(answer.json())
+    assert set(schemas["Model"]["properties"]) == set(answers["Model"].json())
+    model = document["paths"]["/model"]["get"]["responses"]["200"]["content"]["application/json"]
+    assert model["schema"] == {"$ref": "#/components/schemas/Model"}
+    assert model["example"] == answers["Model"].json()
 
 
 def test_the_swagger_page_is_served_and_reads_this_document(client: httpx.Client) -> None:
     assert "swagger-initializer.js" in client.get("/").text
     assert "docs.json" in client.get("/static_content/swagger-initializer.js").text
+
+
+def test_the_document_names_the_service_relative_to_itself(document: dict[str, Any]) -> None:
+    (server,) = document["servers"]
+    for place in ("http://localhost:3000/", "https://example.org/behind/a/proxy/"):
+        assert urljoin(f"{place}docs.json", server["url"]) == place

@@ -1,6 +1,7 @@
 """The endpoint on the fast path: what it answers, what it passes on to ASGI, how it reports failures."""
 
 import asyncio
+import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,17 +12,16 @@ from numpy.typing import NDArray
 from support.models import write_untrained
 from support.paths import BOOT
 from support.pictures import encode
-from support.requests import npy, picture
+from support.requests import npy, npz, picture
 
 from fashion_mnist.errors import InputError
 from fashion_mnist.inference.predictions import Predictions
 from fashion_mnist.registry import store
-from fashion_mnist.serving.admission.gate import Headers
 from fashion_mnist.serving.config import ServeConfig
 from fashion_mnist.serving.endpoints.predict import PredictEndpoint
 from fashion_mnist.serving.models.served_model import ServedModel
 from fashion_mnist.serving.protocol.bodies import QUICK_BYTES
-from fashion_mnist.serving.protocol.responses import Response
+from fashion_mnist.serving.protocol.responses import Headers, Response
 from fashion_mnist.spec import ModelSpec
 
 PNG = (b"image/png", BOOT.read_bytes())
@@ -101,6 +101,8 @@ def test_small_bad_requests_are_answered_too(
     "request_",
     [
         Request(b"application/x-npy", npy(np.zeros((12, 784), np.uint8))),
+        Request(b"application/x-npy", npz(np.zeros((9, 784), np.uint8))),
+        Request(b"application/json", json.dumps({"image": base64.b64encode(PNG[1]).decode()}).encode()),
         Request(b"multipart/form-data; boundary=x", b"--x--"),
         Request(b"image/png", picture(np.zeros((400, 400), np.uint8), "PNG")),  # 400 x 400 in 500 bytes
     ],

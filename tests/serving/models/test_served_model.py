@@ -129,9 +129,28 @@ def test_a_model_that_slows_down_leaves_the_event_loop_until_it_recovers(
     while served.is_brief([image]):
         served.run_batch([image])
         batches += 1
-    assert 0 < batches < 20
+    assert 0 < batches < 30
     monkeypatch.undo()
     while not served.is_brief([image]):  # it returns when it recovers
         served.run_batch([image])
         batches += 1
     assert batches < 60
+
+
+def test_one_interrupted_batch_does_not_send_the_next_to_the_thread(
+    models: dict[str, ServedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = models["gray"]
+    image: NDArray[np.uint8] = np.zeros((1, 12, 12), np.uint8)
+    for _ in range(50):
+        served.run_batch([image] * 16)
+    assert served.is_brief([image] * 16)
+    fast = served.predictor.predict
+
+    def predict(images: NDArray[np.uint8]) -> Predictions:
+        time.sleep(0.1)
+        return fast(images)
+
+    monkeypatch.setattr(served.predictor, "predict", predict)
+    served.run_batch([image])
+    assert served.is_brief([image] * 16)

@@ -1,6 +1,7 @@
 """Damaged bodies of every kind are decoded or refused, and never crash the decoders. Seeded: repeatable."""
 
 import asyncio
+import base64
 import gc
 import io
 import json
@@ -11,10 +12,10 @@ import pytest
 from PIL import Image
 from starlette.datastructures import Headers
 from support.paths import BOOT
-from support.requests import npy
+from support.requests import npy, npz
 
 from fashion_mnist.errors import InputError
-from fashion_mnist.serving.protocol import bodies, multipart, requests
+from fashion_mnist.serving.protocol import bodies, multipart, picture_files, requests
 from fashion_mnist.spec import ModelSpec
 
 LIMITS = requests.Limits(body_bytes=1_000_000, images=50, pixels=1_000_000)
@@ -30,7 +31,9 @@ def save(picture: Image.Image, form: str) -> bytes:
 def seeds() -> list[tuple[str, bytes]]:
     boot = Image.open(BOOT)
     pictures = [
-        save(boot.convert(mode), form) for form in ("PNG", "WEBP", "GIF", "BMP") for mode in ("L", "RGB")
+        save(boot.convert(mode), form)
+        for form in ("PNG", "WEBP", "GIF", "BMP", "TIFF")
+        for mode in ("L", "RGB")
     ]
     pictures += [save(boot.convert(mode), "PNG") for mode in ("RGBA", "P", "1", "LA")]
     pictures += [save(boot.convert(mode), "JPEG") for mode in ("L", "RGB", "CMYK")]
@@ -38,8 +41,11 @@ def seeds() -> list[tuple[str, bytes]]:
         *(("image/png", picture) for picture in pictures),
         (requests.JSON, json.dumps({"pixels": np.asarray(boot).tolist()}).encode()),
         (requests.JSON, b'{"pixels":[[[1,2],[3,"x"]],null,true,1e400,-5,1.5]}'),
+        (requests.JSON, json.dumps({"image": base64.b64encode(save(boot, "PNG")).decode()}).encode()),
         (requests.FORM, b"pixels=%5B1%2C2%5D&a=b"),
         (requests.NPY, npy(np.zeros((2, 28, 28), np.uint8))),
+        (requests.NPY, npy(np.zeros((1, 28, 28, 1), np.float32))),
+        (requests.NPY, npz(np.zeros((2, 28, 28), np.uint8))),
         (requests.MULTIPART, BOUNDARY % save(boot, "PNG")),
     ]
 
@@ -79,7 +85,7 @@ def test_damaged_bodies_are_decoded_or_refused(spec: ModelSpec) -> None:
             try:
                 if kind == requests.MULTIPART:
                     files = asyncio.run(multipart.read_files(headers, damaged, LIMITS.images))
-                    images, _ = bodies.read_pictures(files, spec, LIMITS)
+                    images, _ = picture_files.read_pictures(files, spec, LIMITS, single=len(files) == 1)
                 else:
                     images, _ = bodies.read_body(kind, damaged, spec, LIMITS)
                 assert images.dtype == np.uint8

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fashion_mnist.errors import InputError
 from fashion_mnist.inference.predictions import Predictions, to_objects
 from fashion_mnist.inference.predictor import Predictor
-from fashion_mnist.serving.protocol import bodies, requests
+from fashion_mnist.serving.protocol import bodies, json_bodies, npy_files, requests
 from fashion_mnist.serving.protocol.requests import PredictRequest, read_options
 from fashion_mnist.serving.protocol.responses import encode_predictions
 from fashion_mnist.spec import ModelSpec
@@ -27,8 +27,8 @@ def test_flat_integers_take_the_quick_conversion_and_give_the_same_image(
 ) -> None:
     flat = test_images[0].reshape(-1).tolist()
     body = json.dumps({"pixels": flat}).encode()
-    assert bodies._flat_image(flat, body) is not None
-    images, single = bodies.read_json(body, spec, LIMITS)
+    assert json_bodies._flat_image(flat, body) is not None
+    images, single = json_bodies.read_json(body, spec, LIMITS)
     assert single
     assert np.array_equal(images[0], test_images[0])
 
@@ -37,7 +37,7 @@ def test_flat_integers_take_the_quick_conversion_and_give_the_same_image(
 def test_the_quick_conversion_accepts_nothing_but_pixels(spec: ModelSpec, first: object) -> None:
     body = json.dumps({"pixels": [first] + [0] * 783}).encode()
     with pytest.raises(InputError):
-        bodies.read_json(body, spec, LIMITS)
+        json_bodies.read_json(body, spec, LIMITS)
 
 
 def test_colour_images_are_read_flat_shaped_and_batched() -> None:
@@ -48,7 +48,7 @@ def test_colour_images_are_read_flat_shaped_and_batched() -> None:
         ([image.tolist()] * 2, False),
         ([image.reshape(-1).tolist()] * 2, False),
     ):
-        images, was_single = bodies.read_json(orjson.dumps({"pixels": values}), COLOR, LIMITS)
+        images, was_single = json_bodies.read_json(orjson.dumps({"pixels": values}), COLOR, LIMITS)
         assert was_single is single
         assert np.array_equal(images[-1], image)
 
@@ -58,7 +58,7 @@ def test_a_header_that_announces_more_than_the_file_holds_allocates_nothing() ->
     header = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 784)}
     np.lib.format.write_array_header_1_0(file, header)
     with pytest.raises(InputError, match="784000000000000"):
-        bodies.read_npy(file.getvalue())
+        npy_files.read_array(file.getvalue(), LIMITS.body_bytes)
 
 
 def test_returned_probabilities_sum_to_one_and_keep_their_order(
@@ -86,7 +86,7 @@ def test_impossible_npy_shapes_are_refused(shape: tuple[int, ...]) -> None:
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     with pytest.raises(InputError) as raised:
-        bodies.read_npy(file.getvalue() + bytes(784))
+        npy_files.read_array(file.getvalue() + bytes(784), LIMITS.body_bytes)
     assert raised.value.code == "broken_npy"
 
 
@@ -99,7 +99,7 @@ def test_a_long_npy_header_is_not_parsed(spec: ModelSpec, monkeypatch: pytest.Mo
     header = b"\\'" * 4_000
     body = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
     with pytest.raises(InputError) as raised:
-        bodies.read_npy(body)
+        npy_files.read_array(body, LIMITS.body_bytes)
     assert raised.value.code == "broken_npy"
     assert isinstance(raised.value.__cause__, ValueError)
 
@@ -146,10 +146,16 @@ def test_hostile_bodies_are_refused_before_they_take_memory(
     assert peak < 4 * len(body)
 
 
+def test_text_in_lists_of_json_is_bounded_like_numbers(spec: ModelSpec) -> None:
+    body = b'{"image": [' + b'"",' * 200_000 + b'""]}'
+    with pytest.raises(InputError, match="more brackets or quotes than"):
+        json_bodies.read_json(body, spec, LIMITS)
+
+
 def test_a_batch_over_the_limit_is_refused_before_it_is_converted(spec: ModelSpec) -> None:
     too_many = [["not a number"] * 784] * 101
     with pytest.raises(InputError, match="101 images in one request, at most 100 are accepted"):
-        bodies.read_json(orjson.dumps({"pixels": too_many}), spec, LIMITS)
+        json_bodies.read_json(orjson.dumps({"pixels": too_many}), spec, LIMITS)
 
 
 def test_the_largest_allowed_batch_is_read_in_every_form(
@@ -160,7 +166,10 @@ def test_the_largest_allowed_batch_is_read_in_every_form(
     for layout in (images, images.reshape(10_000, 784)):
         body = orjson.dumps({"pixels": layout.tolist()})
         assert len(body) < most.body_bytes
-        assert np.array_equal(bodies.read_json(body, spec, most)[0], images)
+        assert np.array_equal(json_bodies.read_json(body, spec, most)[0], images)
+    with_channel = images[:5_000, ..., np.newaxis]  # more brackets than in any other form
+    body = orjson.dumps(with_channel.tolist())
+    assert np.array_equal(json_bodies.read_json(body, spec, most)[0], images[:5_000])
     text = json.dumps(test_images.tolist())
     for form in (urlencode({"pixels": text}), urlencode({"pixels": text}, quote_via=quote).lower()):
         assert np.array_equal(bodies.read_form(form.encode(), spec, most)[0], test_images)

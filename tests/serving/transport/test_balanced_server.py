@@ -16,7 +16,7 @@ import pytest
 import trustme
 from support.servers import Server, StartService
 
-from fashion_mnist.serving.transport.balanced_server import count_waiting
+from fashion_mnist.serving.transport.balanced_server import ConnectionCounts, count_waiting
 
 WORKERS = 3
 
@@ -64,6 +64,20 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 10) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def test_counts_are_shared_and_each_worker_writes_its_own(tmp_path: Path) -> None:
+    first, second = (ConnectionCounts(tmp_path / "counts", 2, index) for index in (1, 2))
+    first.mine = 5
+    assert (first.mine, second.mine) == (5, 0)
+    shares = [(first.fair_share(n), second.fair_share(n)) for n in (1, 7)]
+    assert shares == [(0, 1), (1, 6)]
+    second.mine = 7
+    assert [first.fair_share(n) for n in (1, 2, 3, 4)] == [1, 2, 3, 3]
+    assert [second.fair_share(n) for n in (1, 2, 3, 4)] == [0, 0, 1, 1]
+    assert ConnectionCounts(tmp_path / "alone", 1, 1).fair_share(100) == 100
+    assert ConnectionCounts(tmp_path / "counts", 2, 2).mine == 0  # of the worker that replaces a dead one
+    assert second.mine == 0
 
 
 def test_waiting_connections_are_counted() -> None:

@@ -264,6 +264,21 @@ def test_a_stopping_server_answers_requests_in_flight_and_closes() -> None:
     run(test())
 
 
+def test_trailers_never_pass_for_headers() -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked = head + b"5\r\nlater\r\n0\r\nAuthorization: stolen\r\n\r\n"
+
+    async def test() -> None:
+        connection = Connection()
+        await connection.send(chunked)
+        assert dict(connection.taken[0].headers).keys() == {b"host", b"transfer-encoding"}
+        connection.answer(connection.taken[0])
+        await connection.send(post(b"later", b"X-Next: here"))  # the next request has headers again
+        assert b"x-next" in dict(connection.taken[1].headers)
+
+    run(test())
+
+
 def test_a_closed_gate_lets_nothing_reach_the_handler() -> None:
     async def test() -> None:
         connection = Connection(Gate(Capacity(0)))

@@ -2,7 +2,9 @@
 
 import inspect
 import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -12,9 +14,9 @@ from support.servers import Server
 from fashion_mnist.serving.admission.capacity import Capacity
 from fashion_mnist.serving.admission.gate import Gate
 from fashion_mnist.serving.transport import worker
-from fashion_mnist.serving.transport.balanced_server import BalancedServer
+from fashion_mnist.serving.transport.balanced_server import BalancedServer, ConnectionCounts
 from fashion_mnist.serving.transport.fast_path import FastPathProtocol
-from fashion_mnist.serving.transport.worker import FastPath, ServerInstallation
+from fashion_mnist.serving.transport.worker import UVICORN_KEEP_ALIVE_S, FastPath, ServerInstallation
 
 FAST_PATH = FastPath("/predict", 100, Gate(Capacity(1)), lambda exchange: False)
 
@@ -24,6 +26,11 @@ def original() -> Iterator[type[uvicorn.Server]]:
     before = uvicorn.Server
     yield before
     setattr(uvicorn, "Server", before)  # noqa: B010 - mypy takes classes for constants
+
+
+@pytest.fixture
+def counts(tmp_path: Path) -> ConnectionCounts:
+    return ConnectionCounts(tmp_path / "counts", workers=2, index=1)
 
 
 def config() -> uvicorn.Config:
@@ -36,29 +43,48 @@ def test_bentomls_worker_still_constructs_the_server_in_the_same_way() -> None:
     assert source.index("service.to_asgi(") < source.index("uvicorn.Server(config)")
 
 
-def test_the_first_server_is_ours_and_the_next_is_uvicorns(original: type[uvicorn.Server]) -> None:
-    installation = ServerInstallation(FAST_PATH, workers=2)
+def test_the_first_server_is_ours_and_the_next_is_uvicorns(
+    original: type[uvicorn.Server], counts: ConnectionCounts
+) -> None:
+    installation = ServerInstallation(FAST_PATH, counts, keep_alive_s=75)
     settings = config()
     server = uvicorn.Server(settings)
     assert isinstance(server, BalancedServer)
-    assert server.workers == 2
+    assert server.counts is counts
     assert settings.http.func is FastPathProtocol  # type: ignore[union-attr]
+    assert settings.timeout_keep_alive == 75
     assert uvicorn.Server is original
     installation.check()
     assert type(uvicorn.Server(config())) is original
 
 
-def test_without_a_fast_path_the_protocol_stays_uvicorns() -> None:
-    ServerInstallation(None, workers=2)
+def test_without_a_fast_path_the_protocol_stays_uvicorns(counts: ConnectionCounts) -> None:
+    ServerInstallation(None, counts, keep_alive_s=75)
     settings = config()
     assert isinstance(uvicorn.Server(settings), BalancedServer)
     assert settings.http == "auto"
 
 
+def test_bentomls_own_option_for_idle_connections_is_kept(counts: ConnectionCounts) -> None:
+    source = inspect.getsource(bentoml_worker)
+    default = UVICORN_KEEP_ALIVE_S
+    assert re.search(rf'"--timeout-keep-alive",\s+type=int,\s+default={default},', source)
+    assert config().timeout_keep_alive == default
+    ServerInstallation(None, counts, keep_alive_s=75)
+    settings = uvicorn.Config(lambda scope: None, log_config=None, timeout_keep_alive=20)
+    uvicorn.Server(settings)
+    assert settings.timeout_keep_alive == 20
+
+
+def test_where_counts_cannot_be_shared_uvicorn_accepts_connections(original: type[uvicorn.Server]) -> None:
+    ServerInstallation(FAST_PATH, None, keep_alive_s=75)
+    assert type(uvicorn.Server(config())) is original
+
+
 def test_a_start_without_our_server_is_logged(
-    original: type[uvicorn.Server], caplog: pytest.LogCaptureFixture
+    original: type[uvicorn.Server], caplog: pytest.LogCaptureFixture, counts: ConnectionCounts
 ) -> None:
-    installation = ServerInstallation(FAST_PATH, workers=2)
+    installation = ServerInstallation(FAST_PATH, counts, keep_alive_s=75)
     worker.logger.addHandler(caplog.handler)
     try:
         with caplog.at_level(logging.ERROR):

@@ -64,7 +64,7 @@ def test_a_checkpoint_is_refused_with_other_teachers(
     config = TrainConfig(epochs=1, batch_size=16, checkpoint=checkpoint, resume=True)
     first, second = (classifiers.build("compact", spec, *statistics) for _ in range(2))
     loop.fit(first, splits, config.resolve(), checkpoint=checkpoint, teachers=teachers(trained, spec))
-    with pytest.raises(ConfigError, match="belongs to a training with teachers"):
+    with pytest.raises(ConfigError, match="belongs to a training with other teachers"):
         loop.fit(second, splits, config.resolve(), checkpoint=checkpoint, teachers=teachers(trained, spec, 2))
 
 

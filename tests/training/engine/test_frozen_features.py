@@ -1,5 +1,6 @@
 """Training the last layer: features are computed once, stored, and equal to the network's own."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import torch
 
 from fashion_mnist.data.dataset import Dataset
 from fashion_mnist.data.splits import Splits, split_dataset
+from fashion_mnist.errors import ConfigError
 from fashion_mnist.networks import classifiers
 from fashion_mnist.networks.classifiers import Classifier
 from fashion_mnist.training.config import TrainConfig
 from fashion_mnist.training.engine import frozen_features, loop
-from fashion_mnist.training.engine.frozen_features import FeatureExtractor, folder_beside
+from fashion_mnist.training.engine.frozen_features import BATCH, FeatureExtractor, folder_beside
 from fashion_mnist.training.engine.history import Progress
 from fashion_mnist.training.engine.validation import ImageDataset, validate
 
@@ -79,15 +81,20 @@ def test_only_the_head_learns_and_the_network_predicts_with_it(splits: Splits, t
     history = loop.fit(network, splits, CONFIG, told.append, checkpoint)
     changed = {n for n, w in network.state_dict().items() if not torch.equal(w, before[n])}
     assert changed == {"head.weight", "head.bias"}
-    assert [p.epoch for p in told if p.epoch == 0] == [0] * 4
+    batches = math.ceil(512 / BATCH) * 2 + math.ceil(76 / BATCH) + math.ceil(100 / BATCH)
+    features = [p.step for p in told if p.epoch == 0]  # a report for each batch, not only for each part
+    assert (features[0], features[-1], len(features)) == (BATCH, 1200, batches)
+    assert features == sorted(features)
     assert [p.epoch for p in told if p.validation_accuracy is not None] == [1, 2, 3]
-    assert (told[3].step, told[3].steps) == (1200, 1200)
     best = history.epochs[history.best - 1]
     assert validate(network, ImageDataset(splits.validation), bf16=False)[1] == pytest.approx(
         best.validation_accuracy
     )
     assert history.seconds > sum(epoch.seconds for epoch in history.epochs)  # includes the features
     assert folder_beside(checkpoint).is_dir()
+    whole = CONFIG.model_copy(update={"train": "all", "resume": True})
+    with pytest.raises(ConfigError, match=r"with other frozen layers \(--train head\); give"):
+        loop.fit(new_network(splits), splits, whole, checkpoint=checkpoint)
     frozen_features.remove(checkpoint)
     assert not folder_beside(checkpoint).exists()
 

@@ -91,11 +91,9 @@ def test_the_history_records_each_epoch(tiny: Splits) -> None:
 def test_progress_is_reported_within_and_after_each_epoch(tiny: Splits) -> None:
     told: list[Progress] = []
     fit(new_network(tiny), tiny, QUICK.resolve(), told.append)
+    each_step = [(step, True) for step in range(1, 8)]
     assert [(p.epoch, p.step, p.validation_accuracy is None) for p in told] == [
-        (1, 7, True),
-        (1, 7, False),
-        (2, 7, True),
-        (2, 7, False),
+        (epoch, *report) for epoch in (1, 2) for report in [*each_step, (7, False)]
     ]
     assert told[-1].remaining_s == 0
 

@@ -1,8 +1,10 @@
-"""Exit with an error message if the port is taken: check_port.py HOST PORT."""
+"""Exit with an error message if the service cannot start: check_start.py HOST PORT."""
 
 import errno
+import os
 import socket
 import sys
+from pathlib import Path
 
 host, port = sys.argv[1:]
 try:
@@ -17,3 +19,14 @@ except OSError as error:
     if error.errno == errno.EADDRINUSE:
         sys.exit(f"error: port {port} is taken; stop what listens on it, or: make serve PORT=3001")
     sys.exit(f"error: cannot listen on {host}:{port}: {error.strerror}")
+
+# BentoML creates these folders before it loads the service, and shows a traceback if it cannot
+home = Path(os.path.expandvars(os.environ.get("BENTOML_HOME", "~/bentoml"))).expanduser()
+try:
+    for name in ("bentos", "models", "envs", "tmp"):
+        (home / name).mkdir(parents=True, exist_ok=True)
+except OSError as error:
+    sys.exit(
+        f"error: BentoML cannot create {error.filename} ({error.strerror}); "
+        "set BENTOML_HOME to a folder that you can write to: BENTOML_HOME=/tmp/bentoml make serve"
+    )

@@ -1,0 +1,123 @@
+"""The schemas of the OpenAPI document, in OpenAPI 3.0: those of requests, answers and errors."""
+
+from typing import Any, Final
+
+from fashion_mnist.errors import HTTP_ERRORS
+from fashion_mnist.spec import ModelSpec
+
+Schema = dict[str, Any]
+
+FILE: Final[Schema] = {"type": "string", "format": "binary"}
+_TEXT: Final[Schema] = {"type": "string"}
+_INTEGER: Final[Schema] = {"type": "integer"}
+_NUMBER: Final[Schema] = {"type": "number"}
+_FLAG: Final[Schema] = {"type": "boolean"}
+_PROBABILITY: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 1}
+
+
+def build(spec: ModelSpec) -> dict[str, Schema]:
+    """Return all schemas by name."""
+    return {
+        "Images": _images(spec),
+        "Files": {"type": "object", "properties": {"image": _list(FILE)}},
+        "Form": _object({"pixels": {**_TEXT, "description": "the list `pixels` as JSON text"}}),
+        "Prediction": _prediction(spec),
+        "Batch": _object({"predictions": _list(ref("Prediction")), "model": _TEXT}),
+        "Model": _model(),
+        "Error": _object(
+            {
+                "error": {**_TEXT, "description": "what came, what is expected, what to do"},
+                "code": {**_TEXT, "enum": list(HTTP_ERRORS)},
+                "index": {**_INTEGER, "description": "position of the bad item in a batch"},
+            },
+            optional=("index",),
+        ),
+    }
+
+
+def _images(spec: ModelSpec) -> Schema:
+    shape = " x ".join(map(str, spec.shape))
+    picture = {**_TEXT, "description": "a picture file of any size in base64, or as a data URL"}
+    pixel = {**_INTEGER, "minimum": 0, "maximum": 255}
+    return {
+        "type": "object",
+        "description": "either `image` or `pixels`; the list alone is accepted too",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+        "properties": {
+            "image": {"oneOf": [picture, _list(picture)], "description": "one picture, or a batch"},
+            "pixels": {
+                **_list({"oneOf": [pixel, _list({})]}),
+                "description": f"{spec.pixel_count} integers 0..255, or {shape}, or a batch of either",
+                "example": [0, 0, 13, 255],
+            },
+        },
+    }
+
+
+def _prediction(spec: ModelSpec) -> Schema:
+    return _object(
+        {
+            # no enumeration: generated clients would fail on the classes of another model
+            "prediction": {**_TEXT, "description": "one of the model's classes", "example": spec.classes[0]},
+            "class_id": {**_INTEGER, "minimum": 0},
+            "confidence": _PROBABILITY,
+            "probabilities": {
+                "type": "object",
+                "description": "in the order of the model's classes; sums to 1 without `top`",
+                "additionalProperties": _PROBABILITY,
+            },
+            "in_distribution": {
+                **_or_null(_FLAG),
+                "description": "whether ood_score is at most the model's threshold",
+            },
+            "ood_score": {**_or_null(_NUMBER), "description": "higher is more unusual"},
+            "model": {**_TEXT, "description": "absent inside a batch"},
+        },
+        optional=("model",),
+    )
+
+
+def _model() -> Schema:
+    metrics = {"n": _INTEGER, **dict.fromkeys(("accuracy", "precision", "recall", "f1", "nll"), _NUMBER)}
+    limits = dict.fromkeys(("body_bytes", "images", "picture_pixels"), _INTEGER)
+    return _object(
+        {
+            "model": {**_TEXT, "description": "tag, folder name or `bundled`"},
+            "network": _TEXT,
+            "dataset": _or_null(_TEXT),
+            "created": _or_null(_TEXT),
+            "classes": _list(_TEXT),
+            "input_shape": {**_list(_INTEGER), "description": "height, width and, for colour, 3"},
+            "precision": _TEXT,
+            "metrics": {
+                **_or_null(_object(metrics, optional=tuple(metrics))),
+                "description": "on test images",
+            },
+            "calibrated": _FLAG,
+            "ood_threshold": _or_null(_NUMBER),
+            "answers": _object(dict.fromkeys(("top", "in_distribution"), _FLAG)),
+            "limits": _object({**limits, "body_timeout_s": _NUMBER}),
+            "content_types": _list(_TEXT),
+        }
+    )
+
+
+def _object(properties: dict[str, Schema], optional: tuple[str, ...] = ()) -> Schema:
+    required = [name for name in properties if name not in optional]
+    schema = {"type": "object", "properties": properties}
+    return {**schema, "required": required} if required else schema
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {**schema, "nullable": True}
+
+
+def ref(name: str) -> dict[str, str]:
+    """Return a reference to a schema of `build`."""
+    return {"$ref": f"#/components/schemas/{name}"}
