@@ -20,7 +20,7 @@ def strip_metadata(data: bytes) -> bytes:
     while at < len(data):
         name, end = at + 4, at + 8 + int.from_bytes(view[at : at + 4])
         kind = data[name : name + 4]
-        required = not kind[:1].islower() or kind == b"tRNS"  # the names of optional chunks are in lower case
+        required = kind < b"a" or kind == b"tRNS"  # the names of optional chunks begin in lower case
         used = required or (kind == b"eXIf" and end - name <= MAX_EXIF_BYTES)
         intact = used and zlib.crc32(view[name:end]) == int.from_bytes(view[end : end + 4])
         if required and not intact:

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from PIL import Image
+from PIL import _imaging
 from PIL.TiffImagePlugin import TiffImageFile
 
 from fashion_mnist.errors import InputError
@@ -41,7 +41,7 @@ class Entry(NamedTuple):
     """An entry of the directory: its twelve bytes, how many values it has, the first of them."""
 
     raw: bytes
-    count: int
+    length: int
     first: int
 
 
@@ -64,7 +64,7 @@ def open_page(data: bytes, check_size: Callable[[tuple[int, int]], None]) -> Tif
     check_size(tile)
     planes = first.get(SAMPLES, 1) if first.get(PLANES) == 2 else 1
     expected = math.ceil(size[0] / tile[0]) * math.ceil(size[1] / tile[1]) * planes
-    found = entries[TILES].count if TILES in entries else entries[STRIPS].count if STRIPS in entries else 0
+    found = entries[TILES].length if TILES in entries else entries[STRIPS].length if STRIPS in entries else 0
     if found != expected or found > MAX_PIECES:
         raise ValueError(f"it has {found} strips or tiles, expected {expected}, at most {MAX_PIECES}")
     _check_kind(first)
@@ -78,8 +78,7 @@ def open_page(data: bytes, check_size: Callable[[tuple[int, int]], None]) -> Tif
 
 def _read_entries(data: bytes, order: str, start: int) -> dict[int, Entry]:
     """Return the entries that decide pixels, by tag. Raises ValueError if one is cut off."""
-    (length,) = struct.unpack_from(f"{order}H", data, start)
-    end = start + 2 + 12 * length
+    end = start + 2 + 12 * struct.unpack_from(f"{order}H", data, start)[0]
     if end > len(data):
         raise ValueError("its directory is cut off")
     entries: dict[int, Entry] = {}
@@ -121,4 +120,4 @@ def _unsupported(first: dict[int, int]) -> InputError:
 def _silence_libtiff() -> None:
     """Keep libtiff from printing a line to stderr for every damaged row."""
     with contextlib.suppress(AttributeError, OSError):  # where Pillow is linked in another way, it prints
-        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
