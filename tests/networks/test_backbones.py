@@ -157,7 +157,7 @@ def test_the_weights_of_lite0_come_with_pip_and_are_intact(tmp_path: Path) -> No
 
 
 def test_training_the_head_alone_needs_a_pretrained_backbone(trained_folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--train head: only the last layer would train, on the random layers of compact"):
+    with pytest.raises(ConfigError, match=r"--train head: .* on the random layers of compact"):
         train(TrainConfig(data=str(SAMPLE), train="head", epochs=1000))
     folder = str(trained_folder)
     both = {"from": folder, "teacher": (folder,)}

@@ -142,7 +142,7 @@ def test_another_configuration_or_a_damaged_file_is_not_resumed(splits: Splits, 
 
 def test_a_checkpoint_of_release_0_1_0_is_resumed(splits: Splits, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    config = TrainConfig(epochs=2, batch_size=64, checkpoint=path)
+    config = TrainConfig(epochs=1, batch_size=64, checkpoint=path)
     expected, history = fit(splits, config)
     content = checkpoint_file.read(path)
     content["identity"]["choose"] = content["identity"].pop("validation")
@@ -160,6 +160,7 @@ def test_resume_without_a_checkpoint_starts_from_the_beginning(splits: Splits, t
     assert len(history.epochs) == 1
 
 
+@pytest.mark.slow
 def test_resume_with_other_settings_names_the_checkpoints_there_and_what_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

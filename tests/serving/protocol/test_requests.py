@@ -158,6 +158,7 @@ def test_a_batch_over_the_limit_is_refused_before_it_is_converted(spec: ModelSpe
         json_bodies.read_json(orjson.dumps({"pixels": too_many}), spec, LIMITS)
 
 
+@pytest.mark.slow
 def test_the_largest_allowed_batch_is_read_in_every_form(
     spec: ModelSpec, test_images: NDArray[np.uint8]
 ) -> None:
