@@ -120,7 +120,7 @@ def _load_numbered(
         classes = tuple(map(str, numbers))
         naming = BY_NUMBER
     else:
-        first = int(np.array_equal(found, np.arange(1, len(classes) + 1)))  # EMNIST counts from 1
+        first = int(found[0] >= 1 and found[-1] == len(classes))  # EMNIST counts from 1
         numbers = numbers or tuple(range(first, first + len(classes)))
         naming = f"label {numbers[0]} is {classes[0]}, label {numbers[-1]} is {classes[-1]}"
     return Dataset(
@@ -143,7 +143,7 @@ def _named(
     if len(bad):
         raise DataError(
             f"{path}: label {labels[bad[0]]} at image {bad[0]}, expected one of {len(classes)} from "
-            f"{numbers[0]} to {numbers[-1]}; the labels run from {labels.min()} to {labels.max()}, name each "
-            "of them with --classes"
+            f"{numbers[0]} to {numbers[-1]}; the labels run from {labels.min()} to {labels.max()}; a "
+            "training takes a name for each of them with --classes"
         )
     return LabelledImages(images, positions, classes)

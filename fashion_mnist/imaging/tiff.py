@@ -53,7 +53,7 @@ def open_page(data: bytes, check_size: Callable[[tuple[int, int]], None]) -> Tif
     unsupported_picture_format if the page is of a kind that is not decoded.
     """
     order = ORDERS[data[:4]]
-    (start,) = struct.unpack_from(f"{order}L", data, 4)
+    (start,) = _unpack(f"{order}L", data, 4)
     entries = _read_entries(data, order, start)
     first = {tag: entry.first for tag, entry in entries.items()}
     size = first.get(WIDTH, 0), first.get(HEIGHT, 0)
@@ -78,20 +78,20 @@ def open_page(data: bytes, check_size: Callable[[tuple[int, int]], None]) -> Tif
 
 def _read_entries(data: bytes, order: str, start: int) -> dict[int, Entry]:
     """Return the entries that decide pixels, by tag. Raises ValueError if one is cut off."""
-    end = start + 2 + 12 * struct.unpack_from(f"{order}H", data, start)[0]
+    end = start + 2 + 12 * _unpack(f"{order}H", data, start)[0]
     if end > len(data):
         raise ValueError("its directory is cut off")
     entries: dict[int, Entry] = {}
     for at in range(start + 2, end, 12):
-        tag, kind, count = struct.unpack_from(f"{order}HHL", data, at)
+        tag, kind, count = _unpack(f"{order}HHL", data, at)
         if tag not in _NEEDED or tag in entries:
             continue
         form = order + _TYPES.get(kind, "")
         size = struct.calcsize(form) * count
-        place = at + 8 if size <= 4 else struct.unpack_from(f"{order}L", data, at + 8)[0]
+        place = at + 8 if size <= 4 else _unpack(f"{order}L", data, at + 8)[0]
         if not size or place + size > len(data):
             raise ValueError(f"entry {tag} of its directory is damaged")
-        entries[tag] = Entry(data[at : at + 12], count, struct.unpack_from(form, data, place)[0])
+        entries[tag] = Entry(data[at : at + 12], count, _unpack(form, data, place)[0])
     entries.pop(STRIPS if TILE_WIDTH in entries else TILES, None)  # Pillow prefers strips, libtiff tiles
     return entries
 
@@ -121,3 +121,10 @@ def _silence_libtiff() -> None:
     """Keep libtiff from printing a line to stderr for every damaged row."""
     with contextlib.suppress(AttributeError, OSError):  # where Pillow is linked in another way, it prints
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+
+
+def _unpack(form: str, data: bytes, at: int) -> tuple[int, ...]:
+    try:
+        return struct.unpack_from(form, data, at)
+    except struct.error as error:
+        raise ValueError("its directory is cut off") from error

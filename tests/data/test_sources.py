@@ -105,9 +105,11 @@ def test_labels_may_start_at_1_and_have_gaps(tmp_path: Path) -> None:
     letters = sources.load(from_1, classes=tuple("abcdefghij"))
     assert (letters.train.classes, letters.numbers) == (tuple("abcdefghij"), tuple(range(1, 11)))
     assert np.bincount(letters.train.labels).tolist() == [200] * 10
-    with pytest.raises(DataError, match="the labels run from 1 to 10, name each of them with --classes"):
+    with pytest.raises(DataError, match="the labels run from 1 to 10; a training takes a name for each"):
         sources.load(from_1, classes=tuple("abcdefghi"))
     assert sources.load(from_1).train.classes == (*"123456789", "10")
+    some = str(write_idx_folder(tmp_path / "some", lambda right: np.maximum(right, 1) + 1))  # none is 1
+    assert sources.load(some, classes=tuple("abcdefghij")).numbers == tuple(range(1, 11))
     gaps = sources.load(str(write_idx_folder(tmp_path / "gaps", lambda right: right % 5 * 3)))
     assert gaps.train.classes == ("0", "3", "6", "9", "12")
     assert np.bincount(gaps.train.labels).tolist() == [400] * 5

@@ -34,6 +34,8 @@ SPLIT_NAMES: Final = {
     "validation": VALIDATION,
     "valid": VALIDATION,
     "val": VALIDATION,
+    "dev": VALIDATION,
+    "eval": VALIDATION,
     "test": TEST,
     "testing": TEST,
 }
@@ -74,6 +76,7 @@ def read_class_folders(
             skip(skipped, OUTSIDE, path)
     tops = _folders(folder)
     _check_count(folder, tops)  # before the long work, not after it
+    _check_classes(tops)
     spec = ModelSpec((), shape[0], shape[1], 1 if len(shape) == 2 else 3)
     files = [(top, path) for top in tops for path in walk(top, skipped)]
     images = np.empty((len(files), *spec.shape), np.uint8)
@@ -128,6 +131,18 @@ def _check_count(folder: Path, classes: list[Path]) -> None:
             f"{folder}: {len(classes)} class folders, expected at least 2; give a folder of "
             f"IDX files ({idx.TRAIN_IMAGES}, plain or .gz), a CSV file, or a folder of class folders"
         )
+
+
+def _check_classes(classes: list[Path]) -> None:
+    """Raise DataError for class folders that hold splits: their test images must not train."""
+    for top in classes:
+        splits = {_split_name(path): path.name for path in _folders(top)}
+        splits.pop(None, None)
+        if len(splits) > 1:
+            raise DataError(
+                f"{top}: holds {' and '.join(splits.values())}, which look like splits inside of a class; "
+                "expected the classes inside of the splits, as in train/CLASS; move or rename them"
+            )
 
 
 def _read(path: Path, spec: ModelSpec, skipped: Skipped, strict: bool) -> NDArray[np.uint8] | None:

@@ -14,6 +14,7 @@ Skipped = dict[str, list[str]]
 SYSTEM_FILES: Final = {"__macosx", "@eadir", "thumbs.db", "desktop.ini"}
 HIDDEN: Final = "hidden or of the system"
 EMPTY: Final = "folder without pictures"
+LOOP: Final = "link to a folder that holds it"
 NO_PICTURE: Final = "not a picture"
 DAMAGED: Final = "damaged"
 REASONS: Final = {"too_many_pixels": "too large", "unsupported_picture_format": "in another format"}
@@ -53,7 +54,9 @@ def list_folder(folder: Path, skipped: Skipped) -> list[Path]:
 def walk(folder: Path, skipped: Skipped) -> Iterator[Path]:
     """Yield the files in a folder and its sub-folders, in sorted order."""
     for path in list_folder(folder, skipped):
-        if path.is_dir():
+        if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
+            skip(skipped, LOOP, path)
+        elif path.is_dir():
             yield from walk(path, skipped)
         else:
             yield path

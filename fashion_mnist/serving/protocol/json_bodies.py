@@ -55,7 +55,9 @@ def _find_field(content: Any) -> str:
         raise InputError("missing_pixels", f"the JSON is {json_type(content)} without `pixels`; {SEND}")
     field = "pixels" if "pixels" in content else "image"
     if field not in content:
-        name, value = next(iter(content.items()))
+        # clients of other servers send more beside the values, as TF Serving's `signature_name`
+        items = list(content.items())
+        name, value = next((item for item in items if isinstance(item[1], list | dict)), items[0])
         raise InputError("missing_pixels", f"the JSON has {name[:40]!r}, not `{_meant(value)}`; {SEND}")
     if len(content) > 1:
         other = next(name for name in content if name != field)

@@ -52,6 +52,8 @@ async def read_files(headers: Headers, body: bytes, most: int) -> list[bytes]:
         raise InputError("broken_form", f"the multipart body cannot be parsed: {message}") from error
     try:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        # a browser sends a file field that was left empty as a part without a name and without content
+        files = [file for file in files if file.filename or file.size]
         if not files:
             raise InputError("missing_pixels", "the form has no file; add a picture file")
         return [await file.read() for file in files]

@@ -47,10 +47,12 @@ def _from_base64(text: Any) -> bytes:
     if not isinstance(text, str):
         what = "numbers" if isinstance(text, list) else json_type(text)
         raise InputError("wrong_pixel_type", f"`image` holds {what}, {EXPECTED}; send numbers as `pixels`")
-    if text.startswith("data:"):
+    if text[:5].lower() == "data:":
         head, _, text = text.partition(",")
-        if not head.endswith(";base64"):
+        if not head.lower().endswith(";base64"):
             raise InputError("broken_picture", f"`image` is a data URL without base64, {EXPECTED}")
+    if not text:
+        raise InputError("broken_picture", f"`image` is empty, {EXPECTED}")
     try:
         data = text.encode("ascii").translate(URL_SAFE, b" \t\r\n").rstrip(b"=")
         return binascii.a2b_base64(data + b"=" * (-len(data) % 4), strict_mode=True)

@@ -12,7 +12,7 @@ from support.data_files import write_class_folder
 
 from fashion_mnist.data import sources
 from fashion_mnist.data.dataset import Dataset, LabelledImages
-from fashion_mnist.data.readers.class_folders import read_class_folders
+from fashion_mnist.data.readers.class_folders import find_splits, read_class_folders
 from fashion_mnist.data.readers.picture_files import Skipped
 from fashion_mnist.errors import DataError
 
@@ -167,3 +167,26 @@ def test_what_looks_like_splits_but_is_not_understood_is_refused(
             shutil.rmtree(pictures / name)
     with pytest.raises(DataError, match="look like splits, expected train, test and validation"):
         sources.load(str(pictures))
+
+
+def test_splits_inside_of_the_classes_are_refused(pictures: Path) -> None:
+    for top in pictures.iterdir():
+        for split in ("train", "test"):
+            (top / split).mkdir()
+            shutil.copy(top / "0000.png", top / split)
+    with pytest.raises(DataError, match=r"look like splits inside of a class; expected .* train/CLASS"):
+        read(pictures)
+
+
+@pytest.mark.parametrize("name", ["dev", "Eval"])
+def test_dev_and_eval_are_validation(tmp_path: Path, pictures: Path, name: str) -> None:
+    for split in ("train", name):
+        shutil.copytree(pictures, tmp_path / "data" / split)
+    assert set(find_splits(tmp_path / "data")) == {"train", "validation"}
+
+
+def test_a_link_to_a_folder_above_is_not_followed(pictures: Path) -> None:
+    (pictures / "bags" / "loop").symlink_to("..")
+    images, skipped = read(pictures)
+    assert len(images) == 6
+    assert skipped == {"link to a folder that holds it": 1}

@@ -34,11 +34,12 @@ def ask(client: httpx.Client, content: object) -> httpx.Response:
     [
         TEXT,
         f"data:image/png;base64,{TEXT}",
+        f"DATA:image/png;BASE64,{TEXT}",
         base64.urlsafe_b64encode(PNG).decode(),
         TEXT.rstrip("="),
         base64.encodebytes(PNG).decode(),
     ],
-    ids=["plain", "data URL", "URL-safe", "without padding", "with line breaks"],
+    ids=["plain", "data URL", "data URL in capitals", "URL-safe", "without padding", "with line breaks"],
 )
 def test_a_picture_in_base64_is_answered_like_the_file(client: httpx.Client, text: str) -> None:
     expected = post(client, "image/png", PNG).json()
@@ -75,6 +76,7 @@ def test_a_bare_list_is_taken_for_pixels(client: httpx.Client) -> None:
         ({"data": [FLAT]}, "missing_pixels", "'data', not `pixels`", None),
         ({"instances": [[0] * 28] * 28}, "missing_pixels", "'instances', not `pixels`", None),
         ({"instances": [{"b64": TEXT}]}, "missing_pixels", "'instances', not `image`", None),
+        ({"signature_name": "a", "instances": [FLAT]}, "missing_pixels", "'instances', not `pixels`", None),
         ({"images": [TEXT]}, "missing_pixels", "'images', not `image`", None),
         ({"pixels": [*FLAT, 9]}, "wrong_pixel_count", "785 pixels.*does it still hold its label", None),
         ({"pixels": [FLAT, [v > 9 for v in FLAT]]}, "wrong_pixel_type", "boolean", 1),
@@ -178,3 +180,14 @@ def test_only_pictures_are_resized_to_a_model_of_another_shape() -> None:
     for kind, body in ((PICTURE, PNG), (JSON, json.dumps({"image": TEXT}).encode())):
         images, single = bodies.read_body(kind, body, spec, limits)
         assert (images.shape, single) == ((1, 96, 96, 3), True)
+
+
+def test_a_file_field_that_was_left_empty_is_passed_over(client: httpx.Client) -> None:
+    empty = (
+        b'--x\r\nContent-Disposition: form-data; name="other"; filename=""\r\n'
+        b"Content-Type: application/octet-stream\r\n\r\n\r\n"
+    )
+    picture = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + PNG
+    answer = post(client, "multipart/form-data; boundary=x", empty + picture + b"\r\n--x--\r\n")
+    assert answer.json()["prediction"] == "Ankle boot"
+    assert_error(post(client, "multipart/form-data; boundary=x", empty + b"--x--\r\n"), 422, "missing_pixels")
