@@ -169,6 +169,13 @@ def _folders() -> dict[str, Path]:
     return {f"{NAME}:{p.name}": p for p in home.iterdir() if p.is_dir()} if home.is_dir() else {}
 
 
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError):  # far too long; the home of an unknown user
+        return False
+
+
 def _get(tag: str) -> bentoml.Model:
     try:
         return bentoml.models.get(tag)
@@ -176,8 +183,12 @@ def _get(tag: str) -> bentoml.Model:
         if damage := _find_damage(tag):
             raise ModelError(damage) from error
         known = ", ".join(_folders()) or "none"
+        own = ""
+        if _exists(tag):
+            own = "; a network from elsewhere cannot be loaded, see docs/training-guide.md"
         raise ModelError(
-            f"{tag[:100]}: neither a model folder nor a tag in the store (it has {known}) nor `{BUNDLED}`"
+            f"{tag[:100]}: neither a model folder nor a tag in the store (it has {known}) nor `"
+            f"`{BUNDLED}`{own}"
         ) from error
 
 

@@ -106,3 +106,13 @@ def test_a_choice_that_cannot_be_a_path_is_rejected(empty_store: Path) -> None:
         with pytest.raises(ModelError, match="neither a model folder nor a tag") as raised:
             store.choose(choice)
         assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_network_from_elsewhere_is_refused_with_where_to_read_on(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "saved_model"
+    path.mkdir() if kind == "folder" else path.write_bytes(b"weights")
+    with pytest.raises(
+        ModelError, match=r"network from elsewhere cannot be loaded, see docs/training-guide\.md"
+    ):
+        store.choose(str(path))
