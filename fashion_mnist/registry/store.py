@@ -187,7 +187,7 @@ def _get(tag: str) -> bentoml.Model:
         if _exists(tag):
             own = "; a network from elsewhere cannot be loaded, see docs/training-guide.md"
         raise ModelError(
-            f"{tag[:100]}: neither a model folder nor a tag in the store (it has {known}) nor `"
+            f"{tag[:100]}: neither a model folder nor a tag in the store (it has {known}) nor "
             f"`{BUNDLED}`{own}"
         ) from error
 
