@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 # set before bentoml is imported, which reads its home only once
 _HOME = tempfile.mkdtemp(prefix="fashion-mnist-tests-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
-for _name in [name for name in os.environ if name.startswith(("FASHION_MNIST_", "BENTOML_"))]:
+for _name in [
+    name for name in os.environ if name.startswith(("FASHION_MNIST_", "BENTOML_", "MAKE", "MFLAGS"))
+]:
     del os.environ[_name]
 os.environ["BENTOML_HOME"] = _HOME
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"

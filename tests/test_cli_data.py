@@ -48,6 +48,7 @@ def test_other_idx_files_are_not_taken_for_fashion_mnist(tmp_path: Path) -> None
     assert err == f"reading {tmp_path} (label 0 is T-shirt/top, label 9 is Ankle boot)\n"
 
 
+@pytest.mark.slow
 def test_evaluate_finds_the_label_in_the_last_column(tmp_path: Path, sample: Dataset) -> None:
     rows = csv_rows(sample.train[np.arange(200)])
     header = ",".join([*(f"pixel{number}" for number in range(1, 785)), "class"])

@@ -37,7 +37,12 @@ def noise(spec: ModelSpec, count: int = 3) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("name", "features"), [("resnet18", 512), ("mobilenet_v3_small", 1024), ("efficientnet_lite0", 1280)]
+    ("name", "features"),
+    [
+        ("resnet18", 512),
+        pytest.param("mobilenet_v3_small", 1024, marks=pytest.mark.slow),
+        ("efficientnet_lite0", 1280),
+    ],
 )
 def test_images_are_resized_and_repeated_in_the_graph(name: str, features: int, tmp_path: Path) -> None:
     network = build(name)

@@ -146,6 +146,7 @@ def test_coloured_shapes_are_learnt_from_scratch(tmp_path: Path, start_service: 
         check_forms(http, images[0], sorted(set(names)))
 
 
+@pytest.mark.slow
 def test_a_gray_model_can_be_trained_further_on_two_classes_in_colour(tmp_path: Path) -> None:
     """The head is new; a colour model cannot be trained further on gray images."""
     images, names = draw_shapes(12, seed=2)

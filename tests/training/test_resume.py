@@ -140,6 +140,7 @@ def test_another_configuration_or_a_damaged_file_is_not_resumed(splits: Splits, 
         fit(splits, TrainConfig(epochs=1, checkpoint=path, resume=True))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_release_0_1_0_is_resumed(splits: Splits, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     config = TrainConfig(epochs=1, batch_size=64, checkpoint=path)

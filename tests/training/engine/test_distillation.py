@@ -55,6 +55,7 @@ def test_the_teachers_are_learnt_from_even_with_random_labels(
     assert history.epochs[-1].validation_accuracy > 0.4
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_refused_with_other_teachers(
     trained: tuple[Trained, Path], spec: ModelSpec, sample: Dataset, tmp_path: Path
 ) -> None:
