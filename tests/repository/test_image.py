@@ -5,8 +5,8 @@ CONTAINERIZE_ARGS: options for `bentoml containerize`, such as `--opt network=ho
 
 import json
 import os
-import shutil
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
