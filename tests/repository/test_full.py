@@ -102,7 +102,7 @@ def test_a_worker_stays_small(start_service: StartService, full_test: LabelledIm
             assert client.post("/predict", json={"pixels": image.tolist()}).status_code == 200
         after = worker.memory_info().rss
     record("resident MB of a worker", start=before / 1e6, after_10000_requests=after / 1e6)
-    assert after < 200e6
+    assert after < 215e6  # with a network compiled for each of five batch sizes
 
 
 HELLO = """
