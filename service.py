@@ -14,6 +14,7 @@ from fashion_mnist.bentoml_internals import in_worker, replace_dead_workers_in_i
 from fashion_mnist.errors import FashionMnistError
 from fashion_mnist.registry import model_folder, store
 from fashion_mnist.serving import container
+from fashion_mnist.serving.admission.key_ring import open_ring
 from fashion_mnist.serving.bento import HttpService, PredictInput, PredictOutput
 from fashion_mnist.serving.config import read_serve_config, unknown_variables
 
@@ -33,10 +34,14 @@ if not in_worker():
 try:
     config = read_serve_config()
     chosen = store.choose(config.model, store.built_with(Path(__file__).parent))
-    model_folder.read_record(chosen.folder)  # a damaged model stops the start here, not in each worker
+    # a damaged model or a broken file of keys stops the start here, not in each worker
+    model_folder.read_record(chosen.folder)
+    ring = open_ring(config.api_keys_file, required=config.require_auth)
     arguments = bentoml.use_arguments(container.BuildArguments)
 except (FashionMnistError, InvalidArgument) as error:
     sys.exit(f"fashion_mnist: {error}")
+if ring is None and not in_worker() and sys.argv[1:2] != ["build"]:
+    logger.warning("no API keys are configured: every path is open to everyone who can reach the service")
 if sys.argv[1:2] == ["build"]:
     if not chosen.in_store and chosen.folder != store.BUNDLED_FOLDER:
         sys.exit(f"fashion_mnist: {chosen.folder}: a Bento packs a model of the store, or the bundled one")

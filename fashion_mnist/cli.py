@@ -1,4 +1,4 @@
-"""The `fashion-mnist` command line: predict, evaluate, models."""
+"""The `fashion-mnist` command line: predict, evaluate, models, keys."""
 
 import json
 import sys
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 import fashion_mnist
+from fashion_mnist.commands.keys import keys
 from fashion_mnist.data import sources
 from fashion_mnist.data.readers.picture_files import Skipped, describe_skipped, skip_if_no_picture, walk
 from fashion_mnist.errors import (
@@ -49,6 +50,9 @@ def main() -> None:
     """Classify pictures, evaluate models and list them, without a server."""
     for warning in unknown_variables():
         click.echo(f"fashion-mnist: {warning}", err=True)
+
+
+main.add_command(keys)
 
 
 @main.command()

@@ -1,6 +1,7 @@
 """Decode picture files: the accepted formats, the size limits, the detection of damage."""
 
 import io
+from collections.abc import Callable
 from typing import Final
 
 from PIL import Image, UnidentifiedImageError
@@ -34,7 +35,11 @@ _SIGNATURES: Final = (
 _STARTS: Final = (png.SIGNATURE, jpeg.START, b"RIFF", b"BM", b"GIF8", *tiff.ORDERS)
 
 
-def decode(data: bytes, max_pixels: int, enough: tuple[int, int]) -> Image.Image:
+Check = Callable[[], None]
+"""Called now and then during decoding; what it raises abandons the picture."""
+
+
+def decode(data: bytes, max_pixels: int, enough: tuple[int, int], check: Check | None = None) -> Image.Image:
     """Return the first frame of a picture file, of any size and mode.
 
     enough: width and height; a larger JPEG may come back scaled down, but not below this.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from fashion_mnist.imaging import decoder
+from fashion_mnist.imaging.decoder import Check
 from fashion_mnist.spec import ModelSpec
 
 MAX_PIXELS: Final = 40_000_000
@@ -18,7 +19,14 @@ BACKGROUND: Final = 0
 """Pixel value of letterbox borders and transparent areas: black, as in Fashion-MNIST."""
 
 
-def read_picture(data: bytes, spec: ModelSpec, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def enough_for(spec: ModelSpec) -> tuple[int, int]:
+    """Return width and height to which a large JPEG may be scaled down while it is decoded."""
+    return spec.width * 2, spec.height * 2
+
+
+def read_picture(
+    data: bytes, spec: ModelSpec, max_pixels: int = MAX_PIXELS, check: Check | None = None
+) -> NDArray[np.uint8]:
     """Decode a picture of any size and mode to one image of the model's shape.
 
     A picture of the model's own shape comes back pixel for pixel. Any other is converted to gray if the
@@ -26,7 +34,7 @@ def read_picture(data: bytes, spec: ModelSpec, max_pixels: int = MAX_PIXELS) -> 
     Returns uint8 (H, W) or (H, W, 3). Raises InputError: broken_picture, too_many_pixels,
     unsupported_picture_format.
     """
-    return _to_spec(decoder.decode(data, max_pixels, (spec.width * 2, spec.height * 2)), spec)
+    return _to_spec(decoder.decode(data, max_pixels, enough_for(spec), check), spec)
 
 
 def _to_spec(picture: Image.Image, spec: ModelSpec) -> NDArray[np.uint8]:

@@ -34,10 +34,15 @@ from fashion_mnist.bentoml_internals import (
     server_context,
 )
 from fashion_mnist.errors import InputError
+from fashion_mnist.serving.admission.access import Access
 from fashion_mnist.serving.admission.access_log import AccessLog
 from fashion_mnist.serving.admission.capacity import Capacity
+from fashion_mnist.serving.admission.client_address import TrustedProxies
 from fashion_mnist.serving.admission.cors import CorsPolicy
-from fashion_mnist.serving.admission.gate import Gate
+from fashion_mnist.serving.admission.gate import METRICS_PATH, PROBES, Gate
+from fashion_mnist.serving.admission.key_file import Role
+from fashion_mnist.serving.admission.key_ring import open_ring
+from fashion_mnist.serving.admission.rates import RateTable, read_rate
 from fashion_mnist.serving.config import ServeConfig
 from fashion_mnist.serving.endpoints import model_info, openapi, predict
 from fashion_mnist.serving.endpoints.predict import PredictEndpoint
@@ -46,14 +51,23 @@ from fashion_mnist.serving.monitoring.request_metrics import RequestMetrics
 from fashion_mnist.serving.protocol.bodies import QUICK_BYTES
 from fashion_mnist.serving.protocol.responses import Response, error_response, internal_error, json_response
 from fashion_mnist.serving.transport.edge import Edge
-from fashion_mnist.serving.transport.worker import FastPath, ServerInstallation, open_counts
+from fashion_mnist.serving.transport.worker import FastPath, ServerInstallation, open_counts, shared_file
 
 logger = logging.getLogger("bentoml.service")
 
+OPEN_PATHS: Final = frozenset({"/", "/docs"})
 PREDICT: Final = "predict"
 SWITCH_INTERVAL_S: Final = 0.0005
 """Time after which a busy event loop yields the GIL to the thread that runs a batch. Python's default of 5 ms
 is longer than a batch takes."""
+
+
+ROLES: Final[dict[str, Role | None]] = {
+    **dict.fromkeys(PROBES | OPEN_PATHS),
+    **dict.fromkeys((predict.PATH, model_info.PATH, "/docs.json", "/schema.json"), Role.PREDICT),
+    METRICS_PATH: Role.READ,
+}
+"""Path -> role that it needs, None if it is open; every other path needs `admin`."""
 
 
 class ServiceInstance(Protocol):
@@ -80,13 +94,7 @@ class AppFactory(ServiceAppFactory):
         super().__init__(*args, **kwargs)
         self.timeout = None  # the queue has its own limit; BentoML's timer costs a task for each request
         self.config: ServeConfig = self.service.inner.config
-        origins = self.config.origins
-        self.gate = Gate(
-            Capacity(self.config.max_in_flight),
-            self._request_metrics(),
-            CorsPolicy(origins) if origins else None,
-            AccessLog() if self.config.access_log else None,
-        )
+        self.gate = self._build_gate(self.config)
         self.endpoint = PredictEndpoint(lambda: self.instance.served, self.config)
         self.installation: ServerInstallation | None = None
 
@@ -110,6 +118,19 @@ class AppFactory(ServiceAppFactory):
             *others,
             Route(model_info.PATH, self.model_view, methods=["GET"], name="model"),
         ]
+
+    def _build_gate(self, config: ServeConfig) -> Gate:
+        ring = open_ring(config.api_keys_file, required=config.require_auth)
+        return Gate(
+            Capacity(config.max_in_flight),
+            self._request_metrics(),
+            CorsPolicy(config.origins) if config.origins else None,
+            AccessLog() if config.access_log else None,
+            access=None if ring is None else Access(ring, ROLES),
+            rates=RateTable(shared_file("rates")) if ring is not None or config.rate_limit else None,
+            rate=read_rate(config.rate_limit) if config.rate_limit else None,
+            proxies=TrustedProxies(config.forwarded_allow_ips),
+        )
 
     def _request_metrics(self) -> RequestMetrics | None:
         """Return metrics under the names of BentoML's middleware; None if its metrics are off."""

@@ -5,13 +5,16 @@ import os
 import re
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fashion_mnist.cpu import available_cpus
 from fashion_mnist.errors import ConfigError
+from fashion_mnist.serving.admission.client_address import TrustedProxies
+from fashion_mnist.serving.admission.rates import read_rate
 
 MAX_DEFAULT_WORKERS: Final = 16
 """Cap on the default worker count; each worker takes 210 MB."""
@@ -53,19 +56,38 @@ class ServeConfig(BaseSettings):
     max_in_flight: int = Field(1024, ge=1, description="requests in flight per worker; more are answered 503")
     max_body_bytes: int = Field(33_554_432, ge=1, description="largest request body")
     max_buffered_bytes: int = Field(
-        268_435_456,
+        134_217_728,
         ge=1,
         description="total size of the bodies over 8 KB that a worker holds at once, at least "
         "max_body_bytes; more are answered 503",
     )
     max_images: int = Field(10_000, ge=1, description="most images in one request")
     max_pixels: int = Field(40_000_000, ge=1, le=178_956_970, description="width times height of one picture")
+    max_decode_bytes: int = Field(
+        402_653_184, ge=1, description="memory for decoding pictures, in each worker"
+    )
+    max_decode_s: float = Field(
+        6.0, gt=0, description="estimated CPU seconds to decode the pictures of one request"
+    )
     body_timeout_s: float = Field(20.0, gt=0, le=3600, description="seconds for a request body to arrive")
     keep_alive_s: int = Field(
         75, ge=1, le=3600, description="seconds that an idle connection stays open; longer than a proxy's"
     )
     cors_origins: str = Field("", description="origins that browsers may call from, comma-separated, or `*`")
     access_log: bool = Field(False, description="log every request")
+    api_keys_file: Path | None = Field(
+        None, description="file of API keys, from `fashion-mnist keys` (default: none, every path is open)"
+    )
+    require_auth: bool = Field(False, description="refuse to start without API keys")
+    rate_limit: str = Field(
+        "",
+        description="images per key, or client address without one: 100/s, 600/min or 5000/h (default: none)",
+    )
+    forwarded_allow_ips: str = Field(
+        "127.0.0.1,::1",
+        validation_alias=AliasChoices(f"{PREFIX}FORWARDED_ALLOW_IPS", "FORWARDED_ALLOW_IPS"),
+        description="proxies whose X-Forwarded-For is believed: addresses, networks, or `*`",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -85,6 +107,19 @@ class ServeConfig(BaseSettings):
     @classmethod
     def _check_origins(cls, text: str) -> str:
         return ",".join(_as_sent(origin.strip()) for origin in text.split(",") if origin.strip())
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _check_rate(cls, text: str) -> str:
+        if text:
+            read_rate(text)
+        return text
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _check_proxies(cls, text: str) -> str:
+        TrustedProxies(text)
+        return text
 
     @field_validator("host")
     @classmethod
@@ -127,7 +162,7 @@ def read_serve_config() -> ServeConfig:
         return ServeConfig()
     except ValidationError as error:
         problem = error.errors()[0]
-        name = PREFIX + str(problem["loc"][0]).upper()
+        name = PREFIX + str(problem["loc"][0]).upper().removeprefix(PREFIX)
         message = problem["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{name}={str(problem['input'])[:200]}: {message}") from error
 

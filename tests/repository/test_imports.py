@@ -25,16 +25,23 @@ MAY_IMPORT = {
     "training.engine": "data export inference networks registry training.config",
     "training": "data evaluation export inference networks networks.catalog registry training.config "
     "training.engine",
-    "cli": "data evaluation imaging inference registry serving.config",
-    "serving.config": "",
+    "commands": "serving.admission.key_file serving.admission.rates",
+    "cli": "commands data evaluation imaging inference registry serving.config",
+    "serving.admission.client_address": "",
+    "serving.admission.key_file": "serving.admission.rates",
+    "serving.admission.key_ring": "serving.admission.key_file",
+    "serving.admission.rates": "",
+    "serving.config": "serving.admission.client_address serving.admission.rates",
     "serving.monitoring": "inference",
     "serving.protocol": "imaging inference serving.monitoring",
-    "serving.admission": "serving.monitoring serving.protocol",
+    "serving.admission": "serving.admission.client_address serving.admission.key_file "
+    "serving.admission.key_ring serving.admission.rates serving.monitoring serving.protocol",
     "serving.models": "imaging inference registry serving.config serving.monitoring serving.protocol",
     "serving.transport": "serving.admission serving.protocol",
-    "serving.endpoints": "inference serving.admission serving.config serving.models serving.protocol "
+    "serving.endpoints": "imaging inference serving.admission serving.config serving.models serving.protocol "
     "serving.transport",
-    "serving": "serving.admission serving.config serving.endpoints serving.models serving.monitoring "
+    "serving": "serving.admission serving.admission.client_address serving.admission.key_file "
+    "serving.admission.key_ring serving.admission.rates serving.config serving.endpoints serving.models serving.monitoring "
     "serving.protocol serving.transport",
 }
 """Sub-package -> sub-packages it may import, besides itself and GROUND, which imports none of them."""

@@ -48,7 +48,8 @@ def describe(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
             "/readyz": {"get": _probe("Ready", "the model is loaded and warm")},
             "/metrics": {"get": _probe("Metrics", "Prometheus metrics")},
         },
-        "components": {"schemas": schemas.build(served.spec)},
+        "components": {"schemas": schemas.build(served.spec), "securitySchemes": _SECURITY_SCHEMES},
+        **({"security": [{"bearer": []}, {"basic": []}]} if config.api_keys_file is not None else {}),
     }
 
 
@@ -89,7 +90,7 @@ def _predict(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
                     }
                 },
             },
-            **_errors(400, 408, 413, 415, 422, 500, 503),
+            **_errors(400, 401, 403, 408, 413, 415, 422, 429, 500, 503),
         },
     }
 
@@ -133,7 +134,8 @@ def _model(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
                 "content": {
                     JSON: {"schema": schemas.ref("Model"), "example": describe_model(served, config)}
                 },
-            }
+            },
+            **_errors(401, 403, 429, 503),
         },
     }
 
@@ -152,7 +154,7 @@ def _errors(*statuses: int) -> dict[str, Any]:
         codes = {code: when for code, (s, when) in HTTP_ERRORS.items() if s == status}
         responses[str(status)] = {
             "description": "; ".join(f"`{code}`: {when}" for code, when in codes.items()),
-            "headers": _HEADERS if status != 503 else {**_HEADERS, "Retry-After": _RETRY_AFTER},
+            "headers": _HEADERS if status not in (429, 503) else {**_HEADERS, "Retry-After": _RETRY_AFTER},
             "content": {
                 JSON: {
                     "schema": schemas.ref("Error"),
@@ -167,5 +169,9 @@ def _errors(*statuses: int) -> dict[str, Any]:
 
 _HEADERS: Final = {
     "X-Request-ID": {"description": "the caller's, else a new one", "schema": {"type": "string"}}
+}
+_SECURITY_SCHEMES: Final = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "basic": {"type": "http", "scheme": "basic", "description": "user: the key's name; password: the key"},
 }
 _RETRY_AFTER: Final = {"description": "seconds to wait", "schema": {"type": "integer"}}

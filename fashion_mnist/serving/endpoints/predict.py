@@ -3,37 +3,35 @@
 import functools
 import logging
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
-import anyio
-import anyio.to_thread
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from fashion_mnist.cpu import available_cpus
 from fashion_mnist.errors import InputError
+from fashion_mnist.imaging.cost import Cost
 from fashion_mnist.inference.predictions import Predictions
 from fashion_mnist.serving.admission.capacity import BodyMemory
+from fashion_mnist.serving.admission.gate import Ticket
 from fashion_mnist.serving.config import ServeConfig
+from fashion_mnist.serving.endpoints.decoding import Decoders
 from fashion_mnist.serving.models.served_model import PIECE_IMAGES, ServedModel
-from fashion_mnist.serving.protocol import bodies, multipart, picture_files
+from fashion_mnist.serving.protocol import bodies, picture_files
 from fashion_mnist.serving.protocol.requests import (
-    MULTIPART,
+    PICTURE,
+    Images,
     Limits,
-    Options,
+    PictureFiles,
     PredictRequest,
     read_head,
 )
 from fashion_mnist.serving.protocol.responses import Response, error_response, internal_error, json_response
-from fashion_mnist.serving.transport.edge import send_response
+from fashion_mnist.serving.transport.edge import TICKET, send_response
 from fashion_mnist.serving.transport.fast_path import Exchange
 from fashion_mnist.serving.transport.request_body import receive_body
 from fashion_mnist.spec import ModelSpec
 
 logger = logging.getLogger("bentoml.service")
-
-R = TypeVar("R")
 
 PATH: Final = "/predict"
 
@@ -49,47 +47,59 @@ class PredictEndpoint:
         self.config = config
         self.limits = Limits(config.max_body_bytes, config.max_images, config.max_pixels)
         self.memory = BodyMemory(max(config.max_buffered_bytes, config.max_body_bytes))
-        self.decoders = anyio.CapacityLimiter(available_cpus())
+        self.decoders = Decoders(config.max_decode_bytes, config.max_decode_s, config.max_latency_ms / 1000)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             with self.memory.reserve() as reserve:
-                response = json_response(await self._predict(scope, receive, reserve))
+                response = json_response(await self._predict(scope, receive, scope[TICKET], reserve))
         except ClientDisconnect:
             return  # nobody is left to read a response
         except Exception as error:  # noqa: BLE001 - every request gets a response
             response = failure(error)
         await send_response(send, response)
 
-    async def _predict(self, scope: Scope, receive: Receive, reserve: Callable[[int], None]) -> bytes:
+    async def _predict(
+        self, scope: Scope, receive: Receive, ticket: Ticket, reserve: Callable[[int], None]
+    ) -> bytes:
         served = self.current()
         headers = dict(scope["headers"])
         kind, options = read_head(headers, scope["query_string"], served.spec)
         announced, timeout_s = headers.get(b"content-length"), self.config.body_timeout_s
         body = await receive_body(receive, announced, self.limits.body_bytes, timeout_s, reserve)
         kind = bodies.settle_kind(kind, body)
-        request = await self._decode(scope, kind, body, served.spec, options)
+        content_type = headers.get(b"content-type", b"")
+        if bodies.is_quick(kind, body):
+            images = bodies.read_body(kind, body, served.spec, self.limits)
+        else:
+            images = await self._decode(kind, content_type, body, served.spec, receive)
+        request = PredictRequest(*images, options)
+        ticket.charge(len(request.images))
         predictions = await served.predict(request.images)
         if len(predictions) <= PIECE_IMAGES:
             return served.encode(predictions, request)
-        return await self._in_thread(functools.partial(served.encode, predictions, request))
+        return await self.decoders.light.run(functools.partial(served.encode, predictions, request))
 
     async def _decode(
-        self, scope: Scope, kind: str, body: bytes, spec: ModelSpec, options: Options
-    ) -> PredictRequest:
-        """Decode and validate a body before it can share a batch with others. Raises InputError."""
-        if kind == MULTIPART:
-            files = await multipart.read_files(Headers(scope=scope), body, self.limits.images)
-            single = len(files) == 1
-            read = functools.partial(picture_files.read_pictures, files, spec, self.limits, single=single)
-            return PredictRequest(*await self._in_thread(read), options)
-        read = functools.partial(bodies.read_body, kind, body, spec, self.limits)
-        images = read() if bodies.is_quick(kind, body) else await self._in_thread(read)
-        return PredictRequest(*images, options)
+        self, kind: str, content_type: bytes, body: bytes, spec: ModelSpec, receive: Receive
+    ) -> Images:
+        """Decode a body in a thread, before it can share a batch with others. Raises InputError."""
+        light, limits = self.decoders.light, self.limits
 
-    async def _in_thread(self, function: Callable[[], R]) -> R:
-        """Run in a thread what takes milliseconds: other requests need the event loop."""
-        return await anyio.to_thread.run_sync(function, limiter=self.decoders)
+        def open_body() -> Images | tuple[PictureFiles, Cost]:
+            opened = bodies.open_body(kind, content_type, body, spec, limits)
+            if not isinstance(opened, PictureFiles):
+                return opened
+            cost = picture_files.estimate(opened, spec, limits)
+            # ordinary pictures are decoded at once, in the same thread
+            return picture_files.read_pictures(opened, spec, limits) if light.takes(cost) else (opened, cost)
+
+        opened = await (light if kind == PICTURE else self.decoders.lane_for_body(len(body))).run(open_body)
+        if not isinstance(opened[0], PictureFiles):
+            return opened
+        pictures, cost = opened
+        read = functools.partial(picture_files.read_pictures, pictures, spec, limits)
+        return await self.decoders.run_watched(read, cost, receive)
 
     def try_answer(self, exchange: Exchange) -> bool:
         """Answer a small request on the fast path; return False if it must go through ASGI."""
@@ -103,6 +113,8 @@ class PredictEndpoint:
             if not bodies.is_quick(kind, body):
                 return False
             images = bodies.read_body(kind, body, served.spec, self.limits)
+            if exchange.ticket is not None:
+                exchange.ticket.charge(len(images[0]))
         except Exception as error:  # noqa: BLE001 - every request gets a response
             exchange.respond(failure(error))
         else:

@@ -3,11 +3,9 @@
 from typing import Final
 from urllib.parse import parse_qsl
 
-import numpy as np
-
 from fashion_mnist.errors import InputError
-from fashion_mnist.imaging import decoder, pixels
-from fashion_mnist.serving.protocol import json_bodies, npy_files
+from fashion_mnist.imaging import decoder
+from fashion_mnist.serving.protocol import json_bodies, multipart, npy_files, picture_files
 from fashion_mnist.serving.protocol.pixel_arrays import to_images
 from fashion_mnist.serving.protocol.requests import (
     FORM,
@@ -17,6 +15,7 @@ from fashion_mnist.serving.protocol.requests import (
     PICTURE,
     Images,
     Limits,
+    PictureFiles,
     unsupported_type,
 )
 from fashion_mnist.spec import ModelSpec
@@ -62,15 +61,29 @@ def is_quick(kind: str, body: bytes) -> bool:
     return kind != NPY or not body.startswith(npy_files.ZIP)
 
 
-def read_body(kind: str, body: bytes, spec: ModelSpec, limits: Limits) -> Images:
-    """Decode a body that is not a multipart form. kind: from `settle_kind`. Raises InputError."""
+def open_body(
+    kind: str, content_type: bytes, body: bytes, spec: ModelSpec, limits: Limits
+) -> Images | PictureFiles:
+    """Decode a body of numbers, or find the picture files in it. kind: from `settle_kind`.
+
+    Raises InputError.
+    """
     if kind == JSON:
         return json_bodies.read_json(body, spec, limits)
     if kind == NPY:
         return to_images(npy_files.read_array(body, limits.body_bytes), spec, limits.images)
     if kind == FORM:
         return read_form(body, spec, limits)
-    return pixels.read_picture(body, spec, limits.pixels)[np.newaxis], True
+    if kind == MULTIPART:
+        files = multipart.read_files(content_type, body, limits.images)
+        return PictureFiles(files, len(files) == 1)
+    return PictureFiles([body], single=True)
+
+
+def read_body(kind: str, body: bytes, spec: ModelSpec, limits: Limits) -> Images:
+    """Decode a body that is not a multipart form, at once. Raises InputError."""
+    opened = open_body(kind, b"", body, spec, limits)
+    return picture_files.read_pictures(opened, spec, limits) if isinstance(opened, PictureFiles) else opened
 
 
 def read_form(body: bytes, spec: ModelSpec, limits: Limits) -> Images:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fashion_mnist.errors import InputError
 from fashion_mnist.serving.protocol.picture_files import read_base64
 from fashion_mnist.serving.protocol.pixel_arrays import json_type, to_images
-from fashion_mnist.serving.protocol.requests import Images, Limits
+from fashion_mnist.serving.protocol.requests import Images, Limits, PictureFiles
 from fashion_mnist.spec import ModelSpec
 
 SPARE: Final = 200_000
@@ -24,13 +24,13 @@ def may_hold_pictures(body: bytes) -> bool:
     return body.find(b'"', SHORT) >= 0
 
 
-def read_json(body: bytes, spec: ModelSpec, limits: Limits) -> Images:
+def read_json(body: bytes, spec: ModelSpec, limits: Limits) -> Images | PictureFiles:
     """Read `{"pixels": …}`, `{"image": …}`, or the list alone."""
     content = _parse(body, spec, limits)
     field = _find_field(content)
     values = content[field] if isinstance(content, dict) else content
     if field == "image":
-        return read_base64(values, spec, limits)
+        return read_base64(values, limits)
     return _read_values(values, body, spec, limits)
 
 

@@ -1,45 +1,74 @@
-"""Decodes picture files to images: those of a form, and those in base64 in JSON."""
+"""Picture files in a request: what decoding them costs, and their images; base64 in JSON."""
 
 import binascii
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from fashion_mnist.errors import InputError
-from fashion_mnist.imaging import pixels
+from fashion_mnist.imaging import cost, pixels
+from fashion_mnist.imaging.cost import Cost
+from fashion_mnist.imaging.decoder import Check
 from fashion_mnist.serving.protocol.pixel_arrays import check_count, json_type
-from fashion_mnist.serving.protocol.requests import Images, Limits
+from fashion_mnist.serving.protocol.requests import Images, Limits, PictureFiles
 from fashion_mnist.spec import ModelSpec
 
 URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 EXPECTED: Final = "expected the base64 of a picture file, or a data URL"
 
 
-def read_pictures(files: Sequence[Any], spec: ModelSpec, limits: Limits, *, single: bool) -> Images:
-    """Decode picture files: bytes, or values of JSON, which must be base64.
+def read_pictures(
+    pictures: PictureFiles, spec: ModelSpec, limits: Limits, check: Check | None = None
+) -> Images:
+    """Decode picture files one after the other.
 
-    single: whether the one file is a picture rather than a batch of one. Raises InputError, for a batch with
-    the index of the bad file.
+    check: see `pixels.read_picture`. Raises InputError, for a batch with the index of the bad file.
     """
+    files, single = pictures
     images = np.empty((len(files), *spec.shape), np.uint8)
     for index, file in enumerate(files):
         try:
-            data = file if isinstance(file, bytes) else _from_base64(file)
-            images[index] = pixels.read_picture(data, spec, limits.pixels)
+            images[index] = pixels.read_picture(file, spec, limits.pixels, check)
         except InputError as error:
             raise (error if single else error.at(index)) from None
     return images, single
 
 
-def read_base64(value: Any, spec: ModelSpec, limits: Limits) -> Images:
-    """Decode the value of `image` in JSON: the text of one picture, or a list of such texts."""
+def estimate(pictures: PictureFiles, spec: ModelSpec, limits: Limits) -> Cost:
+    """Return what decoding the files costs, by their headers: all of the time, the largest peak of memory.
+
+    Raises InputError, for a batch with the index of the bad file.
+    """
+    files, single = pictures
+    enough = pixels.enough_for(spec)
+    cpu_s, peak_bytes = 0.0, 0
+    for index, file in enumerate(files):
+        try:
+            found = cost.estimate(file, limits.pixels, enough)
+        except InputError as error:
+            raise (error if single else error.at(index)) from None
+        cpu_s += found.cpu_s
+        peak_bytes = max(peak_bytes, found.peak_bytes)
+    return Cost(cpu_s, peak_bytes)
+
+
+def read_base64(value: Any, limits: Limits) -> PictureFiles:
+    """Decode the base64 in the value of `image` in JSON: the text of one picture, or a list of such texts.
+
+    Raises InputError, for a list with the index of the bad text.
+    """
     single = not isinstance(value, list)
-    files = [value] if single else value
-    if not files:
+    texts = [value] if single else value
+    if not texts:
         raise InputError("empty_batch", f"`image` is empty, {EXPECTED}")
-    check_count(len(files), limits.images)
-    return read_pictures(files, spec, limits, single=single)
+    check_count(len(texts), limits.images)
+    files = []
+    for index, text in enumerate(texts):
+        try:
+            files.append(_from_base64(text))
+        except InputError as error:
+            raise (error if single else error.at(index)) from None
+    return PictureFiles(files, single)
 
 
 def _from_base64(text: Any) -> bytes:

@@ -32,6 +32,13 @@ Images = tuple[NDArray[np.uint8], bool]
 """Images uint8 (n, H, W[, 3]), and whether they are a single image rather than a batch of one."""
 
 
+class PictureFiles(NamedTuple):
+    """Picture files of a request, not decoded yet. single: the one file is a picture, not a batch of one."""
+
+    files: list[bytes]
+    single: bool
+
+
 @dataclass(frozen=True)
 class Limits:
     """Limits on one request. pixels: of one picture."""

@@ -10,7 +10,7 @@ from fashion_mnist.serving.admission.gate import Gate, Ticket
 from fashion_mnist.serving.protocol.responses import Response, error_response
 
 TICKET: Final = "fashion_mnist.ticket"
-"""Scope key under which the fast path stores the ticket of a request that it admitted but passed on."""
+"""Scope key of the ticket, under which endpoints find it, and the edge that of a request already admitted."""
 
 
 class Edge:
@@ -27,7 +27,7 @@ class Edge:
             finally:
                 self.gate.close()
             return
-        admitted = scope.pop(TICKET, None) or self._admit(scope)
+        admitted = scope.get(TICKET) or self._admit(scope)
         if isinstance(admitted, Response):
             await send_response(send, admitted, scope["type"])
             return
@@ -38,6 +38,7 @@ class Edge:
             admitted.finish(response.status)
             await send_response(send, response.with_headers(admitted.headers), "websocket")
             return
+        scope[TICKET] = admitted
         await self._serve(scope, receive, send, admitted)
 
     def _admit(self, scope: Scope) -> Ticket | Response:

@@ -78,7 +78,11 @@ class ServerInstallation:
 
 def open_counts(workers: int, index: int) -> ConnectionCounts | None:
     """Map the workers' counts of connections, in the folder that BentoML makes for its metrics, or None."""
+    path = shared_file("connections")
+    return None if path is None else ConnectionCounts(path, workers, index)
+
+
+def shared_file(name: str) -> Path | None:
+    """Return the path of a file that all workers share, in the folder that BentoML makes for its metrics."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if folder is None:
-        return None
-    return ConnectionCounts(Path(folder) / f"connections-{os.getppid()}", workers, index)
+    return None if folder is None else Path(folder) / f"{name}-{os.getppid()}"

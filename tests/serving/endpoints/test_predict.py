@@ -35,6 +35,7 @@ class Request:
         self.body = body
         self.query = query
         self.responses: list[Response] = []
+        self.ticket = None
 
     def respond(self, response: Response) -> None:
         self.responses.append(response)

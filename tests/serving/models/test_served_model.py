@@ -14,10 +14,13 @@ from support.requests import npy
 
 from fashion_mnist.inference.predictions import Predictions
 from fashion_mnist.registry import store
+from fashion_mnist.serving.admission.capacity import Capacity
+from fashion_mnist.serving.admission.gate import Gate
 from fashion_mnist.serving.config import ServeConfig
 from fashion_mnist.serving.endpoints.predict import PredictEndpoint
 from fashion_mnist.serving.models.served_model import BRIEF_S, PIECE_IMAGES, ServedModel
 from fashion_mnist.serving.protocol.responses import Response
+from fashion_mnist.serving.transport.edge import TICKET
 from fashion_mnist.spec import ModelSpec
 
 SPECS = {"gray": ModelSpec(("a", "b", "c"), 12, 12, 1), "colour": ModelSpec(("x", "y"), 8, 8, 3)}
@@ -47,7 +50,9 @@ async def post(endpoint: PredictEndpoint, body: bytes) -> Any:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "query_string": b"", "headers": [(b"content-type", b"application/x-npy")]}
+    headers = [(b"content-type", b"application/x-npy")]
+    ticket = Gate(Capacity(1)).admit("POST", "/predict", headers, None)
+    scope = {"type": "http", "query_string": b"", "headers": headers, TICKET: ticket}
     await endpoint(scope, receive, send)
     return sent[0]["status"], json.loads(sent[1]["body"])
 
@@ -56,6 +61,7 @@ class Request:
     """A small request on the fast path."""
 
     query = b""
+    ticket = None
 
     def __init__(self, body: bytes, done: "asyncio.Future[Any]") -> None:
         self.headers = [(b"content-type", b"application/x-npy")]
