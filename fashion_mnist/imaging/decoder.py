@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from fashion_mnist.errors import InputError
-from fashion_mnist.imaging import jpeg, png, tiff
+from fashion_mnist.imaging import gif, jpeg, png, tiff
 
 FORMATS: Final = ("PNG", "WEBP", "BMP", "GIF")
 """Formats that are decoded besides JPEG and TIFF. Pillow knows many more; each one adds attack surface."""
@@ -43,10 +43,11 @@ def decode(data: bytes, max_pixels: int, enough: tuple[int, int], check: Check |
     """Return the first frame of a picture file, of any size and mode.
 
     enough: width and height; a larger JPEG may come back scaled down, but not below this.
+    check: called whenever Pillow reads another part of the file.
     Raises InputError: broken_picture, too_many_pixels, unsupported_picture_format.
     """
     try:
-        picture = _open(data, max_pixels)
+        picture = open_picture(data, max_pixels, check)
         if isinstance(picture, JpegImageFile):
             jpeg.prepare(picture, data, enough)
         picture.load()
@@ -63,6 +64,8 @@ def decode(data: bytes, max_pixels: int, enough: tuple[int, int], check: Check |
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
     except Exception as error:
+        if check is not None:
+            check()  # raises again what has abandoned the picture
         # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, … on damaged files
         raise _broken(str(error)) from error
     return picture
@@ -74,7 +77,7 @@ def count_pixels(data: bytes) -> int:
     if data[:8] == png.SIGNATURE and data[12:16] == b"IHDR" and data.count(b"IHDR") == 1:
         return int.from_bytes(data[16:20]) * int.from_bytes(data[20:24])
     try:
-        picture = _open(data, MAX_SIDE_PX**2)
+        picture = open_picture(data, MAX_SIDE_PX**2)
         return picture.width * picture.height
     except Exception:  # noqa: BLE001 - `decode` reports what is wrong
         return 0
@@ -88,20 +91,43 @@ def is_picture(data: bytes) -> bool:
     return head.startswith(_STARTS) or any(head[at:].startswith(magic) for magic, at, _ in _SIGNATURES)
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
-    """Open a picture of an accepted size, without what is not needed to decode it."""
+def open_picture(data: bytes, max_pixels: int, check: Check | None = None) -> Image.Image:
+    """Open a picture of an accepted size, without what is not needed to decode it.
+
+    check: see `decode`. Raises InputError, and whatever Pillow raises on damaged files.
+    """
     if data[:2] == b"BM" and data[14:15] != b"\x0c" and data[21:22] >= b"\x80":
         raise _broken("its width is negative")  # Pillow reads it as billions of pixels
     if data[:4] in tiff.ORDERS:
         return tiff.open_page(data, lambda size: _check_size(size, max_pixels))
     if data.startswith(jpeg.START):
         # not by Image.open, which looks for the other pictures of an MPO file
-        picture: Image.Image = JpegImageFile(io.BytesIO(data))
+        jpeg.check_head(data)
+        picture: Image.Image = JpegImageFile(_file(data, check))
     else:
-        data = png.strip_metadata(data) if data.startswith(png.SIGNATURE) else data
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        if data.startswith(png.SIGNATURE):
+            data = png.strip_metadata(data)
+        elif data.startswith(gif.STARTS):
+            gif.check_head(data)
+        picture = Image.open(_file(data, check), formats=FORMATS)
     _check_size(picture.size, max_pixels)
     return picture
+
+
+class _CheckedFile(io.BytesIO):
+    """A file in memory; calls `check` before each read."""
+
+    def __init__(self, data: bytes, check: Check) -> None:
+        super().__init__(data)
+        self.check = check
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.check()
+        return super().read(size)
+
+
+def _file(data: bytes, check: Check | None) -> io.BytesIO:
+    return io.BytesIO(data) if check is None else _CheckedFile(data, check)
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:

@@ -31,10 +31,14 @@ def read_picture(
 
     A picture of the model's own shape comes back pixel for pixel. Any other is converted to gray if the
     model is gray, resized and letterboxed. An animation gives its first frame; EXIF orientation is applied.
+    check: called now and then; what it raises abandons the picture.
     Returns uint8 (H, W) or (H, W, 3). Raises InputError: broken_picture, too_many_pixels,
     unsupported_picture_format.
     """
-    return _to_spec(decoder.decode(data, max_pixels, enough_for(spec), check), spec)
+    picture = decoder.decode(data, max_pixels, enough_for(spec), check)
+    if check is not None:
+        check()
+    return _to_spec(picture, spec)
 
 
 def _to_spec(picture: Image.Image, spec: ModelSpec) -> NDArray[np.uint8]:

@@ -4,6 +4,8 @@ import zlib
 from typing import Final
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+MAX_CHUNKS: Final = 20_000
+"""Encoders write the pixels in chunks of 8 KB or more; Pillow reads each chunk in Python."""
 MAX_EXIF_BYTES: Final = 65_536
 """EXIF blocks up to this size are read, for the orientation; a JPEG segment cannot hold more."""
 
@@ -17,7 +19,9 @@ def strip_metadata(data: bytes) -> bytes:
     """
     view, at, kept_until = memoryview(data), len(SIGNATURE), 0
     kept: list[memoryview] = []
-    while at < len(data):
+    for _ in range(MAX_CHUNKS):
+        if at >= len(data):
+            break
         name, end = at + 4, at + 8 + int.from_bytes(view[at : at + 4])
         kind = data[name : name + 4]
         required = kind < b"a" or kind == b"tRNS"  # the names of optional chunks begin in lower case
@@ -31,4 +35,4 @@ def strip_metadata(data: bytes) -> bytes:
         if kind == b"IEND":
             return b"".join((*kept, view[kept_until:])) if kept else data
         at = end + 4
-    raise ValueError("its end is missing")
+    raise ValueError(f"its end is missing, or it has more than {MAX_CHUNKS} chunks")

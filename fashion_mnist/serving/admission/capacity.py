@@ -2,8 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from fashion_mnist.errors import InputError
+
+SMALL_BYTES: Final = 6_000_000
+"""Photographs are smaller."""
 
 
 class Capacity:
@@ -25,13 +29,15 @@ class Capacity:
 
 
 class BodyMemory:
-    """Bytes of all bodies in flight, up to `max_bytes`.
+    """Bytes of all bodies in flight, up to `max_bytes`. largest: the largest body, which always fits alone.
 
-    Without it, 1,000 slow bodies of an accepted size would need more memory than a machine has.
+    Without it, 1,000 slow bodies of an accepted size would need more memory than a machine has. A quarter is
+    kept for bodies up to SMALL_BYTES, so that a few large ones do not lock out photographs.
     """
 
-    def __init__(self, max_bytes: int) -> None:
-        self.left = max_bytes
+    def __init__(self, max_bytes: int, largest: int) -> None:
+        self.left = max(max_bytes, largest)
+        self.kept_for_small = min(self.left // 4, self.left - largest)
 
     @contextmanager
     def reserve(self) -> Iterator[Callable[[int], None]]:
@@ -43,7 +49,8 @@ class BodyMemory:
 
         def reserve(size: int) -> None:
             nonlocal reserved
-            if size > self.left:
+            kept = self.kept_for_small if reserved + size > SMALL_BYTES else 0
+            if size > self.left - kept:
                 raise InputError("overloaded", "too many large bodies are in flight; try again in a moment")
             self.left -= size
             reserved += size

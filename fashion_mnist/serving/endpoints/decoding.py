@@ -28,7 +28,7 @@ R = TypeVar("R")
 MAX_LIGHT_S: Final = 0.2
 """A photograph of 12 megapixels takes 0.1 s."""
 MAX_LIGHT_THREADS: Final = 4
-LIGHT_PART: Final = 0.25
+LIGHT_PART: Final = 0.2
 """Part of the memory budget that the light lane's threads share."""
 HEAVY_NICE: Final = 10
 JSON_S_PER_BYTE: Final = 4e-8

@@ -46,7 +46,7 @@ class PredictEndpoint:
         self.current = current
         self.config = config
         self.limits = Limits(config.max_body_bytes, config.max_images, config.max_pixels)
-        self.memory = BodyMemory(max(config.max_buffered_bytes, config.max_body_bytes))
+        self.memory = BodyMemory(config.max_buffered_bytes, config.max_body_bytes)
         self.decoders = Decoders(config.max_decode_bytes, config.max_decode_s, config.max_latency_ms / 1000)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

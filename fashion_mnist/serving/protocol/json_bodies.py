@@ -7,6 +7,7 @@ import orjson
 from numpy.typing import NDArray
 
 from fashion_mnist.errors import InputError
+from fashion_mnist.serving.protocol.large_json import read_batch
 from fashion_mnist.serving.protocol.picture_files import read_base64
 from fashion_mnist.serving.protocol.pixel_arrays import json_type, to_images
 from fashion_mnist.serving.protocol.requests import Images, Limits, PictureFiles
@@ -26,6 +27,9 @@ def may_hold_pictures(body: bytes) -> bool:
 
 def read_json(body: bytes, spec: ModelSpec, limits: Limits) -> Images | PictureFiles:
     """Read `{"pixels": …}`, `{"image": …}`, or the list alone."""
+    batch = read_batch(body, spec, limits.images)
+    if batch is not None:
+        return batch
     content = _parse(body, spec, limits)
     field = _find_field(content)
     values = content[field] if isinstance(content, dict) else content
@@ -36,7 +40,8 @@ def read_json(body: bytes, spec: ModelSpec, limits: Limits) -> Images | PictureF
 
 def read_pixels(text: bytes, spec: ModelSpec, limits: Limits) -> Images:
     """Read the JSON of `pixels` alone: a flat or shaped image, or a batch of either."""
-    return _read_values(_parse(text, spec, limits), text, spec, limits)
+    batch = read_batch(text, spec, limits.images)
+    return _read_values(_parse(text, spec, limits), text, spec, limits) if batch is None else batch
 
 
 def _read_values(values: Any, body: bytes, spec: ModelSpec, limits: Limits) -> Images:
@@ -100,6 +105,8 @@ def _check_marks(body: bytes, spec: ModelSpec, limits: Limits) -> None:
             f"the JSON has {values} values, at most {limits.images} images of {spec.pixel_count} "
             "are accepted; send several requests",
         )
+    if values > 2 * spec.pixel_count + SPARE:  # and not the batch that `read_batch` reads
+        raise InputError("wrong_shape", f"the JSON has {values} values, but not as a list of images; {SEND}")
     images = values // spec.pixel_count + 1
     lists = body.count(b"[") - images * (2 + spec.height + spec.height * spec.width)
     texts = body.count(b"{") + body.count(b'"') - 2 * limits.images

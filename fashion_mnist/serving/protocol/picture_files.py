@@ -44,7 +44,7 @@ def estimate(pictures: PictureFiles, spec: ModelSpec, limits: Limits) -> Cost:
     cpu_s, peak_bytes = 0.0, 0
     for index, file in enumerate(files):
         try:
-            found = cost.estimate(file, limits.pixels, enough)
+            found = cost.estimate(file, limits.pixels, enough, spec.channels)
         except InputError as error:
             raise (error if single else error.at(index)) from None
         cpu_s += found.cpu_s

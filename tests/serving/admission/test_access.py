@@ -81,7 +81,7 @@ def test_every_route_is_closed_but_health_and_pages(http: httpx.Client) -> None:
     assert {"/predict", "/model", "/docs.json", "/schema.json", "/metrics"} <= set(closed)
     unlisted = ["/later", "/train", "/models", "/static_content/index.html", "/docs/", "/docs/nope", "/LIVEZ"]
     for path in [*closed, *unlisted]:
-        for method in ("GET", "POST", "PUT", "OPTIONS", "HEAD", "BREW"):
+        for method in ("GET", "POST", "PUT", "OPTIONS", "HEAD", "TRACE", "PROPFIND"):
             answer = http.request(method, path, content=PICTURE if method == "POST" else b"")
             assert answer.status_code == 401, (method, path)
         assert_error(http.post(path, content=PICTURE), 401, "missing_credentials")

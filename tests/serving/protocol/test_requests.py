@@ -126,7 +126,7 @@ HOSTILE = {
         "broken_form",
     ),
     "empty lists": (requests.JSON, b'{"pixels": [' + b"[]," * 1_000_000 + b"[]]}", "too_many_images"),
-    "nested lists": (requests.JSON, b'{"pixels": [' + b"[[[]]]," * 200_000 + b"7]}", "wrong_shape"),
+    "nested lists": (requests.JSON, b'{"pixels": [' + b"[[[]]]," * 200_000 + b"7]}", "too_many_images"),
     "numbers": (requests.JSON, b'{"pixels": [' + b"999," * 1_000_000 + b"7]}", "too_many_images"),
     "objects": (requests.JSON, b'{"pixels": [' + b'{"a":1},' * 200_000 + b"7]}", "wrong_shape"),
     "keys": (requests.JSON, b"{%s}" % b",".join(b'"%06d":1' % i for i in range(200_000)), "wrong_shape"),
