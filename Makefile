@@ -29,7 +29,7 @@ serve: $(VENV)/.serve  ## serve on port 3000 (PORT=…, HOST=…)
 	@$(BIN)/python scripts/check_start.py $(HOST) $(PORT)
 	@printf '%s\n' 'When the log says that it is listening, try from another terminal:' \
 	  '  curl -H "Content-Type: image/png" --data-binary @examples/ankle-boot.png http://localhost:$(PORT)/predict' \
-	  'Interactive documentation: http://localhost:$(PORT)/'
+	  'Interactive documentation: http://localhost:$(PORT)/docs'
 	@exec $(BIN)/bentoml serve --host $(HOST) --port $(PORT)
 
 train: $(VENV)/.dev  ## train, evaluate, save to the model store (ARGS="--epochs 5")

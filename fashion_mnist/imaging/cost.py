@@ -14,7 +14,7 @@ from fashion_mnist.imaging import decoder, jpeg
 
 NS_S: Final = 1e-9
 MARGIN: Final = 1.05
-FIXED_BYTES: Final = 1_000_000
+FIXED_BYTES: Final = 3_000_000
 
 NS_PER_PIXEL: Final = {"PNG": 10, "TIFF": 18, "WEBP": 50, "GIF": 20, "BMP": 18}
 NS_PER_BYTE: Final = {"PNG": 12, "TIFF": 10}

@@ -6,7 +6,8 @@ BentoML still provides serving, metrics and health endpoints. Replaced, and why:
 - decoding and encoding: BentoML builds a schema for each response, and accepts one kind of body per endpoint;
 - errors: BentoML returns some as a list, logs a traceback for each, and has its own wording for 401;
 - middlewares for metrics, CORS and the access log: the gate does their work, with and without ASGI;
-- `/docs.json`: BentoML's describes a single content type.
+- `/docs.json`: BentoML's describes a single content type;
+- its page at `/`, which loads scripts from elsewhere: see endpoints/documentation.py.
 """
 
 import functools
@@ -44,7 +45,7 @@ from fashion_mnist.serving.admission.key_file import Role
 from fashion_mnist.serving.admission.key_ring import open_ring
 from fashion_mnist.serving.admission.rates import RateTable, read_rate
 from fashion_mnist.serving.config import ServeConfig
-from fashion_mnist.serving.endpoints import model_info, openapi, predict
+from fashion_mnist.serving.endpoints import documentation, model_info, openapi, predict
 from fashion_mnist.serving.endpoints.predict import PredictEndpoint
 from fashion_mnist.serving.models.served_model import ServedModel
 from fashion_mnist.serving.monitoring.request_metrics import RequestMetrics
@@ -55,7 +56,6 @@ from fashion_mnist.serving.transport.worker import FastPath, ServerInstallation,
 
 logger = logging.getLogger("bentoml.service")
 
-OPEN_PATHS: Final = frozenset({"/", "/docs"})
 PREDICT: Final = "predict"
 SWITCH_INTERVAL_S: Final = 0.0005
 """Time after which a busy event loop yields the GIL to the thread that runs a batch. Python's default of 5 ms
@@ -63,7 +63,7 @@ is longer than a batch takes."""
 
 
 ROLES: Final[dict[str, Role | None]] = {
-    **dict.fromkeys(PROBES | OPEN_PATHS),
+    **dict.fromkeys(PROBES | documentation.OPEN_PATHS),
     **dict.fromkeys((predict.PATH, model_info.PATH, "/docs.json", "/schema.json"), Role.PREDICT),
     METRICS_PATH: Role.READ,
 }
@@ -101,6 +101,13 @@ class AppFactory(ServiceAppFactory):
     def __call__(self) -> Starlette:
         app: Starlette = super().__call__()
         app.router.redirect_slashes = False  # /predict/ answers 404, not an empty redirect
+        # BentoML's page and its files; our own page has the route `index` before
+        app.router.routes = [
+            route
+            for route in app.router.routes
+            if getattr(route, "name", None) != "static_content"
+            and getattr(route, "endpoint", None) != self.index_page
+        ]
         app.add_exception_handler(HTTPException, _http_exception)
         app.add_exception_handler(Exception, _internal_error)
         return app
@@ -117,6 +124,7 @@ class AppFactory(ServiceAppFactory):
             Route(predict.PATH, self.endpoint, methods=["POST"], name=PREDICT),  # first: the most requested
             *others,
             Route(model_info.PATH, self.model_view, methods=["GET"], name="model"),
+            *documentation.routes(),
         ]
 
     def _build_gate(self, config: ServeConfig) -> Gate:
@@ -199,9 +207,9 @@ async def _http_exception(request: Request, error: Exception) -> StarletteRespon
     assert isinstance(error, HTTPException)
     path = request.scope["path"]  # as routed: request.url also depends on the Host header
     known = {
-        404: InputError("not_found", f"there is no {path}; see / for the routes"),
+        404: InputError("not_found", f"there is no {path}; see /docs for the routes"),
         405: InputError(
-            "method_not_allowed", f"{path} does not accept {request.method}; see / for the routes"
+            "method_not_allowed", f"{path} does not accept {request.method}; see /docs for the routes"
         ),
         503: InputError("not_ready", "the service is not ready; try again in a moment"),
     }

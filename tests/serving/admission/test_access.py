@@ -19,7 +19,7 @@ from support.servers import Server, StartService
 
 PICTURE = BOOT.read_bytes()
 PNG = {"Content-Type": "image/png"}
-OPEN = ("/livez", "/readyz", "/healthz")
+OPEN = ("/livez", "/readyz", "/healthz", "/docs", "/docs/start.js", "/docs/swagger-ui.css")
 
 
 def add_key(file: Path, name: str, *options: str) -> str:

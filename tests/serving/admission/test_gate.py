@@ -258,7 +258,7 @@ def test_every_answer_of_the_service_carries_a_request_id(client: httpx.Client, 
 
 
 def test_clients_that_do_not_read_occupy_no_place(start_service: StartService) -> None:
-    request = b"GET /static_content/swagger-ui-bundle.js HTTP/1.1\r\nHost: here\r\n\r\n"
+    request = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: here\r\n\r\n"
     with (
         start_service(FASHION_MNIST_WORKERS="1", FASHION_MNIST_MAX_IN_FLIGHT="2") as server,
         ExitStack() as stack,

@@ -77,7 +77,7 @@ def test_what_the_service_answers_is_what_its_schemas_say(
 
 def test_the_swagger_page_is_served_and_reads_this_document(client: httpx.Client) -> None:
     assert "swagger-initializer.js" in client.get("/").text
-    assert "docs.json" in client.get("/static_content/swagger-initializer.js").text
+    assert "docs.json" in client.get("/docs/start.js").text
 
 
 def test_the_document_names_the_service_relative_to_itself(document: dict[str, Any]) -> None:

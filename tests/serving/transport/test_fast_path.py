@@ -326,7 +326,7 @@ def test_a_request_that_is_passed_on_keeps_its_ticket() -> None:
         assert gate.capacity.in_flight == 0
 
     run(test())
-    assert TICKET not in scopes[0]  # the application sees an ordinary scope
+    assert scopes[0][TICKET].path == "/predict"  # endpoints charge their images to it
 
 
 def test_a_failure_of_the_handler_is_answered() -> None:
