@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_every_form_is_read(images: NDArray[np.uint8], form: tuple[int, ...], fi
     ],
 )
 def test_the_bad_image_is_named(images: NDArray[np.uint8], change: object, code: str) -> None:
-    values: list[list[object]] = images.reshape(-1, 784).tolist()
+    values: list[list[Any]] = images.reshape(-1, 784).tolist()
     values[217][5] = change
     with pytest.raises(InputError) as error:
         json_bodies.read_json(body(values), SPEC, LIMITS)
