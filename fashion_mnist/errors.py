@@ -51,6 +51,7 @@ HTTP_ERRORS: Final[dict[str, tuple[int, str]]] = {
     "pixels_scaled": (422, "the pixels lie within 0..1 instead of 0..255"),
     "pixel_out_of_range": (422, "a pixel is outside 0..255"),
     "rate_limited": (429, "the client is over its rate"),
+    "headers_too_large": (431, "the headers exceed 256 lines or 64 KB"),
     "internal_error": (500, "the service failed; its log has the cause"),
     "overloaded": (503, "too many requests are in flight"),
     "not_ready": (503, "the model is not loaded, or the service is shutting down"),

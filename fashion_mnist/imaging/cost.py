@@ -21,9 +21,11 @@ NS_PER_BYTE: Final = {"PNG": 12, "TIFF": 10}
 """For each byte of a row, uncompressed."""
 EXTRA_BYTES: Final = {"WEBP": 14, "BMP": 0.5, "GIF": 0.5}
 """Bytes per pixel that the decoder takes besides the picture; WebP's keeps two frames."""
-RLE_NS_PER_BYTE: Final = 3000
-"""Of the file: Pillow decodes run lengths in Python, which holds up the event loop too."""
+RLE_NS_PER_BYTE, RLE_NS_PER_PIXEL = 400, 120
+"""Of a BMP's run lengths, which Pillow decodes in Python, row by row."""
 JPEG_NS_PER_BYTE: Final = 10
+SCANS_NS_PER_BYTE: Final = 15
+"""In addition, of a JPEG of several scans."""
 SCAN_NS: Final = 0.6
 """For each pixel, however empty the scan."""
 PIECE_S: Final = 2e-5
@@ -62,7 +64,7 @@ def estimate(data: bytes, max_pixels: int, enough: tuple[int, int], channels: in
         cpu_s += PIECE_S * len(tiles)
         peak += len(data) + pixels * row  # a copy of the file, and of a strip, which may be the whole page
     if kind == "BMP" and tiles and tiles[0][0] == "bmp_rle":
-        cpu_s += NS_S * RLE_NS_PER_BYTE * len(data)
+        cpu_s += NS_S * (RLE_NS_PER_BYTE * len(data) + RLE_NS_PER_PIXEL * pixels)
         peak += 3 * pixels
     return Cost(cpu_s, int(MARGIN * peak) + FIXED_BYTES)
 
@@ -88,6 +90,6 @@ def _estimate_jpeg(picture: JpegImageFile, data: bytes, enough: tuple[int, int])
     samples = [horizontal * vertical for _, horizontal, vertical, _ in picture.layer]
     scans = data.count(jpeg.START_OF_SCAN)
     if "progressive" in picture.info or scans > 1:
-        cpu_ns += pixels * (2 + 2.5 * components + SCAN_NS * scans)
+        cpu_ns += SCANS_NS_PER_BYTE * len(data) + pixels * (2 + 2.5 * components + SCAN_NS * scans)
         peak += pixels * 2 * sum(samples) / max(samples)
     return Cost(NS_S * cpu_ns, int(MARGIN * peak) + FIXED_BYTES)

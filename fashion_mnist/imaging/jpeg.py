@@ -11,7 +11,7 @@ START: Final = b"\xff\xd8\xff"
 START_OF_SCAN: Final = b"\xff\xda"
 END: Final = b"\xff\xd9"
 BLOCK_PIXELS: Final = 64
-MAX_SCANS: Final = 100
+MAX_SCANS: Final = 30
 """Encoders write about ten. Each scan takes a pass over all pixels, however few bytes it has."""
 MAX_MARKERS: Final = 1000
 

@@ -90,7 +90,7 @@ def _predict(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
                     }
                 },
             },
-            **_errors(400, 401, 403, 408, 413, 415, 422, 429, 500, 503),
+            **_errors(400, 401, 403, 408, 413, 415, 422, 429, 431, 500, 503),
         },
     }
 

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from fashion_mnist.serving.admission.gate import Gate, Ticket
 from fashion_mnist.serving.protocol.responses import Headers, Response, error_response, internal_error
 from fashion_mnist.serving.transport.edge import TICKET
+from fashion_mnist.serving.transport.http_limits import LimitedProtocol
 
 logger = logging.getLogger("bentoml.service")
 
@@ -76,7 +77,7 @@ Handler = Callable[[Exchange], bool]
 """Answers an exchange, now or later; returns False if the request must go through ASGI."""
 
 
-class FastPathProtocol(HttpToolsProtocol):
+class FastPathProtocol(LimitedProtocol):
     """Uvicorn's protocol (0.54), which first offers POSTs to one path to a handler.
 
     A request is held back from Uvicorn until it is complete, so that Uvicorn sees all of it or nothing:
@@ -94,15 +95,6 @@ class FastPathProtocol(HttpToolsProtocol):
         self.gate = gate
         self.handler = handler
         self.held: bytearray | None = None
-        self.in_head = True
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.in_head = True
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.in_head:  # trailers of a chunked body are not headers: they must not pass for them
-            super().on_header(name, value)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -114,8 +106,8 @@ class FastPathProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
 
     def on_headers_complete(self) -> None:
-        self.in_head = False
         if self._is_eligible():
+            self.head_done()
             self.held = bytearray()
         else:
             super().on_headers_complete()
@@ -135,7 +127,7 @@ class FastPathProtocol(HttpToolsProtocol):
             # Uvicorn must find this exchange in the place of the current cycle
             previous, self.cycle = self.cycle, exchange  # type: ignore[assignment]
             if self._answer(exchange):
-                self.held = None
+                self.held, self.idle = None, True
                 return
             self.cycle = previous
             self.scope[TICKET] = exchange.ticket  # type: ignore[typeddict-unknown-key]

@@ -18,6 +18,7 @@ import uvicorn
 from fashion_mnist.serving.admission.gate import Gate
 from fashion_mnist.serving.transport.balanced_server import BalancedServer, ConnectionCounts
 from fashion_mnist.serving.transport.fast_path import FastPathProtocol, Handler
+from fashion_mnist.serving.transport.http_limits import LimitedProtocol
 
 logger = logging.getLogger("bentoml.service")
 
@@ -67,9 +68,11 @@ class ServerInstallation:
         self._restore()
         if config.timeout_keep_alive == UVICORN_KEEP_ALIVE_S:
             config.timeout_keep_alive = self.keep_alive_s
+        protocol: Any = LimitedProtocol
         if self.fast_path is not None:
-            protocol: Any = functools.partial(FastPathProtocol, **vars(self.fast_path))
-            config.http = protocol
+            protocol = functools.partial(FastPathProtocol, **vars(self.fast_path))
+        config.http = protocol
+        config.proxy_headers = False  # the gate finds the client's address, on both ways in
         return self._original(config) if self.counts is None else BalancedServer(config, self.counts)
 
     def _restore(self) -> None:

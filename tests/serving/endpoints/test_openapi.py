@@ -76,7 +76,7 @@ def test_what_the_service_answers_is_what_its_schemas_say(
 
 
 def test_the_swagger_page_is_served_and_reads_this_document(client: httpx.Client) -> None:
-    assert "swagger-initializer.js" in client.get("/").text
+    assert "docs/start.js" in client.get("/docs").text
     assert "docs.json" in client.get("/docs/start.js").text
 
 

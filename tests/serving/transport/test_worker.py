@@ -16,6 +16,7 @@ from fashion_mnist.serving.admission.gate import Gate
 from fashion_mnist.serving.transport import worker
 from fashion_mnist.serving.transport.balanced_server import BalancedServer, ConnectionCounts
 from fashion_mnist.serving.transport.fast_path import FastPathProtocol
+from fashion_mnist.serving.transport.http_limits import LimitedProtocol
 from fashion_mnist.serving.transport.worker import UVICORN_KEEP_ALIVE_S, FastPath, ServerInstallation
 
 FAST_PATH = FastPath("/predict", 100, Gate(Capacity(1)), lambda exchange: False)
@@ -58,11 +59,11 @@ def test_the_first_server_is_ours_and_the_next_is_uvicorns(
     assert type(uvicorn.Server(config())) is original
 
 
-def test_without_a_fast_path_the_protocol_stays_uvicorns(counts: ConnectionCounts) -> None:
+def test_limits_hold_without_a_fast_path(counts: ConnectionCounts) -> None:
     ServerInstallation(None, counts, keep_alive_s=75)
     settings = config()
     assert isinstance(uvicorn.Server(settings), BalancedServer)
-    assert settings.http == "auto"
+    assert settings.http is LimitedProtocol
 
 
 def test_bentomls_own_option_for_idle_connections_is_kept(counts: ConnectionCounts) -> None:

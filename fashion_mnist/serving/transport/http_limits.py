@@ -1,0 +1,141 @@
+"""Limits on what a client may send before its request is complete, and leniency towards two kinds of clients.
+
+Uvicorn (0.54) has no limit on the head of a request, on the time that it takes, or on the number of chunks.
+"""
+
+import asyncio
+import re
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from fashion_mnist.errors import InputError
+from fashion_mnist.serving.protocol.responses import error_response
+
+MAX_HEAD_BYTES: Final = 65_536
+MAX_HEADERS: Final = 256
+MAX_CHUNKS: Final = 65_536
+HEAD_TIMEOUT_S: Final = 20.0
+H2C: Final = re.compile(rb"(?i)(?<=\r\n)upgrade(?=:[ \t]*h2c[ \t]*\r\n)")
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """Uvicorn's protocol with limits.
+
+    head_timeout_s: seconds from the connection, or from the first byte of a request, to the end of its head.
+    """
+
+    head_timeout_s: float = HEAD_TIMEOUT_S
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.in_head = False
+        self.idle = True  # between two requests
+        self.head_bytes = 0  # received while the head was incomplete
+        self.header_bytes = 0  # of complete headers
+        self.chunks = 0
+        self.fault: InputError | None = None
+        self.head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.idle and b"h2c" in data:
+            data = _ignore_h2c(data)
+        super().data_received(data)
+        if self.in_head and not self.transport.is_closing():
+            self.head_bytes += len(data)
+            if self.head_bytes > MAX_HEAD_BYTES:
+                self.fault = _too_large()
+                self.send_400_response("")
+            elif self.head_timer is None:
+                self._start_timer()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Answer a request that was complete when its client closed its side of the connection."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or self.scheme == "https":
+            return None
+        if getattr(cycle, "more_body", False):
+            return None
+        cycle.keep_alive = False  # closes the connection after the response
+        return True
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.in_head, self.idle = True, False
+        self.head_bytes = self.header_bytes = self.chunks = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.in_head:  # trailers of a chunked body are not headers: they must not pass for them
+            return
+        super().on_header(name, value)
+        self.header_bytes += len(name) + len(value)
+        if len(self.headers) > MAX_HEADERS or self.header_bytes > MAX_HEAD_BYTES:
+            self.fault = _too_large()
+            raise self.fault
+
+    def on_headers_complete(self) -> None:
+        self.head_done()
+        super().on_headers_complete()
+
+    def head_done(self) -> None:
+        """Stop timing and counting the head of a request."""
+        self.in_head = False
+        self._stop_timer()
+
+    def on_chunk_header(self) -> None:
+        """Count the chunks of a body: each costs time, however small it is."""
+        self.chunks += 1
+        if self.chunks > MAX_CHUNKS:
+            self.fault = InputError(
+                "body_too_large", f"the body has more than {MAX_CHUNKS} chunks; send larger ones"
+            )
+            raise self.fault
+
+    def on_message_complete(self) -> None:
+        self.idle = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser refused; a limit has its own answer."""
+        fault, self.fault = self.fault, None
+        if fault is None:
+            super().send_400_response(msg)
+            return
+        response = error_response(fault)
+        parts = [STATUS_LINE[response.status]]
+        for name, value in (*self.server_state.default_headers, *response.headers):
+            parts += (name, b": ", value, b"\r\n")
+        self.transport.write(b"".join((*parts, b"connection: close\r\n\r\n", response.body)))
+        self.transport.close()
+
+    def _start_timer(self) -> None:
+        self.head_timer = self.loop.call_later(self.head_timeout_s, self.transport.close)
+
+    def _stop_timer(self) -> None:
+        if self.head_timer is not None:
+            self.head_timer.cancel()
+            self.head_timer = None
+
+
+def _ignore_h2c(data: bytes) -> bytes:
+    """Rename the offer of HTTP/2 in a head, which Java's client and `curl --http2` send.
+
+    The parser would stop after the head of such a request and lose its body.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return H2C.sub(b"x-offer", head + end[:2]) + end[2:] + rest
+
+
+def _too_large() -> InputError:
+    return InputError(
+        "headers_too_large",
+        f"the headers exceed {MAX_HEADERS} lines or {MAX_HEAD_BYTES} bytes; send fewer or shorter ones",
+    )
