@@ -1,10 +1,13 @@
 """A model's folder: its files, and model.json, which records everything a prediction depends on."""
 
 import json
+import mmap
 import os
+import re
+import stat
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -25,6 +28,12 @@ READ: Final = (ONNX, INT8, INT8_WEIGHTS, SAFETENSORS, EXAMPLE)
 """Files with a checksum; not every model has the int8 ones."""
 
 
+MAX_RECORD_BYTES: Final = 4_000_000
+MAX_SIDE_PX: Final = 4096
+MAX_CLASSES: Final = 10_000
+SHA256: Final = re.compile("[0-9a-f]{64}")
+EXTERNAL_DATA: Final = re.compile(rb"\x0a(?:\x08|\x88\x80*\x00)location")
+"""The key `location` of TensorProto.external_data (https://onnx.ai/onnx/repo-docs/ExternalData.html)."""
 OLD_KEYS: Final = {
     "choose": "validation",
     "calibrate": "calibration",
@@ -46,11 +55,11 @@ class ModelRecord(BaseModel):
 
     format: int = FORMAT
     network: str
-    classes: tuple[str, ...]
-    height: int
-    width: int
-    channels: int
-    input_size: int | None = None
+    classes: tuple[str, ...] = Field(max_length=MAX_CLASSES)
+    height: int = Field(ge=1, le=MAX_SIDE_PX)
+    width: int = Field(ge=1, le=MAX_SIDE_PX)
+    channels: Literal[1, 3]
+    input_size: int | None = Field(None, ge=1, le=MAX_SIDE_PX)
     temperature: float | None = Field(None, gt=0, allow_inf_nan=False)
     ood_threshold: float | None = Field(None, allow_inf_nan=False)
     metrics: dict[str, Any] | None = None
@@ -74,6 +83,14 @@ class ModelRecord(BaseModel):
         if problem := find_name_problem(classes):
             raise ValueError(problem)
         return normal_names(classes)
+
+    @field_validator("checksums")
+    @classmethod
+    def _check_files(cls, checksums: dict[str, str]) -> dict[str, str]:
+        for name, digest in checksums.items():
+            if name not in READ or not SHA256.fullmatch(digest):
+                raise ValueError(f"{name[:80]!r} is not a file of a model, or its SHA-256 is none")
+        return checksums
 
     @property
     def has_int8(self) -> bool:
@@ -113,11 +130,11 @@ def read_record(folder: Path) -> ModelRecord:
     """
     path = folder / RECORD
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(_read_bounded(path))
     except FileNotFoundError:
         raise ModelError(f"{folder}: no model here, {RECORD} is missing") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: not readable ({error})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: damaged or not readable ({error})") from error
     found = content.get("format") if isinstance(content, dict) else None
     if not isinstance(found, int) or found > FORMAT:
         raise ModelError(
@@ -132,6 +149,10 @@ def read_record(folder: Path) -> ModelRecord:
         ) from error
     for name, expected in record.checksums.items():
         _check(folder / name, expected)
+    for name in (ONNX, EXAMPLE, *((INT8_WEIGHTS,) if record.has_int8 else ())):
+        if name not in record.checksums:
+            raise ModelError(f"{path}: damaged: it has no checksum of {name}")
+    _check_external_data(folder / ONNX)
     return record
 
 
@@ -143,8 +164,28 @@ def write_record(folder: Path, record: ModelRecord) -> ModelRecord:
     return record
 
 
+def _read_bounded(path: Path) -> bytes:
+    """Read a regular file of at most MAX_RECORD_BYTES. Raises OSError, ValueError."""
+    if not stat.S_ISREG(path.stat().st_mode):  # reading a FIFO would wait for ever
+        raise ValueError("not a file")
+    with path.open("rb") as file:
+        data = file.read(MAX_RECORD_BYTES + 1)
+    if len(data) > MAX_RECORD_BYTES:
+        raise ValueError(f"larger than {MAX_RECORD_BYTES} bytes")
+    return data
+
+
+def _check_external_data(path: Path) -> None:
+    """Raise ModelError if an ONNX file keeps weights in other files, which no checksum covers."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if EXTERNAL_DATA.search(content):
+            raise ModelError(f"{path}: keeps weights in other files; save the model with all of them inside")
+
+
 def _check(path: Path, expected: str) -> None:
     try:
+        if not path.resolve().is_relative_to(path.parent.resolve()) or not stat.S_ISREG(path.stat().st_mode):
+            raise ModelError(f"{path}: not a file of this folder; the model is damaged")
         found = file_sha256(path)
     except OSError as error:
         raise ModelError(f"{path}: not readable ({error.strerror}); the model is damaged") from error

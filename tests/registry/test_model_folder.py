@@ -98,9 +98,9 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "not readable"),
-        (b"{", "not readable"),
-        (b"\xff\xfe\xfa", "not readable"),
+        (b"", "damaged or not readable"),
+        (b"{", "damaged or not readable"),
+        (b"\xff\xfe\xfa", "damaged or not readable"),
         (b"[]", "format None, this release reads up to 1"),
         (b"{}", "format None"),
         (b'{"format": "1"}', "format 1"),
