@@ -60,8 +60,10 @@ class CompiledNetwork:
             "CACHE_DIR": "",
         }
         path = folder / (model_folder.INT8 if self.precision == "int8" else model_folder.ONNX)
+        # ONNX has no second file; without one, OpenVINO would look for network.bin if the content is IR
+        weights = folder / model_folder.INT8_WEIGHTS if self.precision == "int8" else path
         try:
-            network = core.read_model(path)
+            network = core.read_model(path, weights)
             self._check_shapes(network, path)
             self._fixed: dict[int, tuple[Any, ...]] = {}
             self._dynamic: Any = None

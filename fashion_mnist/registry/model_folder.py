@@ -32,8 +32,9 @@ MAX_RECORD_BYTES: Final = 4_000_000
 MAX_SIDE_PX: Final = 4096
 MAX_CLASSES: Final = 10_000
 SHA256: Final = re.compile("[0-9a-f]{64}")
-EXTERNAL_DATA: Final = re.compile(rb"\x0a(?:\x08|\x88\x80*\x00)location")
-"""The key `location` of TensorProto.external_data (https://onnx.ai/onnx/repo-docs/ExternalData.html)."""
+EXTERNAL_DATA: Final = b"location"
+"""Key of TensorProto.external_data (https://onnx.ai/onnx/repo-docs/ExternalData.html). The word anywhere in a
+file is refused: protobuf has several encodings of the tag and length before it."""
 OLD_KEYS: Final = {
     "choose": "validation",
     "calibrate": "calibration",
@@ -54,13 +55,13 @@ class ModelRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: int = FORMAT
-    network: str
+    network: str = Field(max_length=200)
     classes: tuple[str, ...] = Field(max_length=MAX_CLASSES)
     height: int = Field(ge=1, le=MAX_SIDE_PX)
     width: int = Field(ge=1, le=MAX_SIDE_PX)
     channels: Literal[1, 3]
     input_size: int | None = Field(None, ge=1, le=MAX_SIDE_PX)
-    temperature: float | None = Field(None, gt=0, allow_inf_nan=False)
+    temperature: float | None = Field(None, ge=1e-6, le=1e6, allow_inf_nan=False)
     ood_threshold: float | None = Field(None, allow_inf_nan=False)
     metrics: dict[str, Any] | None = None
     config: dict[str, Any] = {}
@@ -131,6 +132,7 @@ def read_record(folder: Path) -> ModelRecord:
     path = folder / RECORD
     try:
         content = json.loads(_read_bounded(path))
+        json.dumps(content, ensure_ascii=False).encode()  # raises for lone surrogates: no answer can hold one
     except FileNotFoundError:
         raise ModelError(f"{folder}: no model here, {RECORD} is missing") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -138,21 +140,26 @@ def read_record(folder: Path) -> ModelRecord:
     found = content.get("format") if isinstance(content, dict) else None
     if not isinstance(found, int) or found > FORMAT:
         raise ModelError(
-            f"{path}: format {found}, this release reads up to {FORMAT}; use the release that saved it"
+            f"{path}: format {str(found)[:40]}, this release reads up to {FORMAT}; "
+            "use the release that saved it"
         )
     try:
         record = ModelRecord.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise ModelError(
-            f"{path}: damaged: {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-        ) from error
+        where = ".".join(map(str, problem["loc"]))[:200]
+        raise ModelError(f"{path}: damaged: {where}: {problem['msg'][:400]}") from error
+    except RecursionError as error:
+        raise ModelError(f"{path}: damaged: nested too deeply") from error
     for name, expected in record.checksums.items():
         _check(folder / name, expected)
-    for name in (ONNX, EXAMPLE, *((INT8_WEIGHTS,) if record.has_int8 else ())):
-        if name not in record.checksums:
-            raise ModelError(f"{path}: damaged: it has no checksum of {name}")
-    _check_external_data(folder / ONNX)
+    needed = {ONNX, EXAMPLE} | ({INT8_WEIGHTS} if record.has_int8 else set())
+    if (folder / SAFETENSORS).exists():
+        needed.add(SAFETENSORS)
+    for name in sorted(needed - set(record.checksums)):
+        raise ModelError(f"{path}: damaged: it has no checksum of {name}")
+    for name in {ONNX, INT8} & set(record.checksums):  # OpenVINO goes by content: an .xml may hold ONNX
+        _check_external_data(folder / name)
     return record
 
 
@@ -166,8 +173,8 @@ def write_record(folder: Path, record: ModelRecord) -> ModelRecord:
 
 def _read_bounded(path: Path) -> bytes:
     """Read a regular file of at most MAX_RECORD_BYTES. Raises OSError, ValueError."""
-    if not stat.S_ISREG(path.stat().st_mode):  # reading a FIFO would wait for ever
-        raise ValueError("not a file")
+    if not _is_own_file(path):
+        raise ValueError("not a file of this folder")
     with path.open("rb") as file:
         data = file.read(MAX_RECORD_BYTES + 1)
     if len(data) > MAX_RECORD_BYTES:
@@ -175,16 +182,26 @@ def _read_bounded(path: Path) -> bytes:
     return data
 
 
+def _is_own_file(path: Path) -> bool:
+    """Return whether a path is a regular file within its folder, possibly behind a link. Raises OSError.
+
+    Reading a FIFO would wait for ever. stat comes first: resolve raises RuntimeError for a loop of links.
+    """
+    return stat.S_ISREG(path.stat().st_mode) and path.resolve().is_relative_to(path.parent.resolve())
+
+
 def _check_external_data(path: Path) -> None:
-    """Raise ModelError if an ONNX file keeps weights in other files, which no checksum covers."""
+    """Raise ModelError if a network is empty or keeps weights in other files, which no checksum covers."""
+    if path.stat().st_size == 0:  # mmap refuses it
+        raise ModelError(f"{path}: empty; the model is damaged, download or train it again")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if EXTERNAL_DATA.search(content):
+        if content.find(EXTERNAL_DATA) >= 0:
             raise ModelError(f"{path}: keeps weights in other files; save the model with all of them inside")
 
 
 def _check(path: Path, expected: str) -> None:
     try:
-        if not path.resolve().is_relative_to(path.parent.resolve()) or not stat.S_ISREG(path.stat().st_mode):
+        if not _is_own_file(path):
             raise ModelError(f"{path}: not a file of this folder; the model is damaged")
         found = file_sha256(path)
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fashion_mnist.errors import ModelError
+from fashion_mnist.errors import InputError, ModelError
 from fashion_mnist.imaging import pixels
 from fashion_mnist.inference.openvino_runtime import BATCH_SIZES
 from fashion_mnist.inference.predictions import Predictions
@@ -59,6 +59,8 @@ class ServedModel:
             self.example: NDArray[np.uint8] = pixels.read_picture(path.read_bytes(), self.spec)[None]
         except OSError as error:
             raise ModelError(f"{path}: not readable ({error.strerror})") from error
+        except InputError as error:
+            raise ModelError(f"{path}: damaged: {error}") from error
         self._counters: PredictionCounters | None = None
         self._batch_sizes: Any = None
         self.predictor.warm_up()
