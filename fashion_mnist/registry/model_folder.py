@@ -153,9 +153,8 @@ def read_record(folder: Path) -> ModelRecord:
         raise ModelError(f"{path}: damaged: nested too deeply") from error
     for name, expected in record.checksums.items():
         _check(folder / name, expected)
-    needed = {ONNX, EXAMPLE} | ({INT8_WEIGHTS} if record.has_int8 else set())
-    if (folder / SAFETENSORS).exists():
-        needed.add(SAFETENSORS)
+    needed = {ONNX} | ({INT8_WEIGHTS} if record.has_int8 else set())
+    needed |= {name for name in (EXAMPLE, SAFETENSORS) if os.path.lexists(folder / name)}
     for name in sorted(needed - set(record.checksums)):
         raise ModelError(f"{path}: damaged: it has no checksum of {name}")
     for name in {ONNX, INT8} & set(record.checksums):  # OpenVINO goes by content: an .xml may hold ONNX

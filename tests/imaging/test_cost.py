@@ -71,6 +71,7 @@ KINDS: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc, which only Linux has")
 @pytest.mark.parametrize("spec", [GRAY, COLOR], ids=["gray model", "color model"])
 def test_the_real_peak_is_below_the_estimate(spec: ModelSpec) -> None:

@@ -98,6 +98,12 @@ def _check_marks(body: bytes, spec: ModelSpec, limits: Limits) -> None:
     """
     if len(body) <= SPARE:
         return
+    # one character beyond Latin-1 makes Python keep a text of 32 MB in 128 MB
+    if not body.isascii() or body.count(b"\\u") > body.count(b"\\u00"):
+        raise InputError(
+            "broken_picture",
+            f"the JSON has other characters than ASCII, base64 and numbers have none; {SEND}",
+        )
     values = body.count(b",") + 1
     if values > limits.images * spec.pixel_count + SPARE:
         raise InputError(

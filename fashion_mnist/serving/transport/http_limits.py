@@ -16,6 +16,8 @@ MAX_HEAD_BYTES: Final = 65_536
 MAX_HEADERS: Final = 256
 MAX_CHUNKS: Final = 65_536
 HEAD_TIMEOUT_S: Final = 20.0
+SEARCHED_BYTES: Final = 4096
+"""Where an offer of HTTP/2 is looked for; searching large bodies would take longer than reading them."""
 H2C: Final = re.compile(rb"(?i)(?<=\r\n)upgrade(?=:[ \t]*h2c[ \t]*\r\n)")
 
 
@@ -31,6 +33,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self.in_head = False
         self.idle = True  # between two requests
+        self.deaf = False  # what arrives is not read any more
         self.head_bytes = 0  # received while the head was incomplete
         self.header_bytes = 0  # of complete headers
         self.chunks = 0
@@ -46,16 +49,37 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.idle and b"h2c" in data:
+        if self.deaf:
+            return
+        if self.idle and data.find(b"h2c", 0, SEARCHED_BYTES) >= 0:
             data = _ignore_h2c(data)
+        was_in_head = self.in_head
         super().data_received(data)
-        if self.in_head and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self.in_head and was_in_head:  # else the data may hold earlier requests, too
             self.head_bytes += len(data)
             if self.head_bytes > MAX_HEAD_BYTES:
                 self.fault = _too_large()
                 self.send_400_response("")
-            elif self.head_timer is None:
-                self._start_timer()
+                return
+        # any byte ends Uvicorn's timer of an idle connection, also one that begins no request
+        nothing_runs = self.cycle is None or self.cycle.response_complete
+        if (
+            self.head_timer is None
+            and (self.in_head or nothing_runs)
+            and self.timeout_keep_alive_task is None
+        ):
+            self._start_timer()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Answer a request that asks for another protocol, then close.
+
+        The parser has stopped after its head: it would take the body for the next request.
+        """
+        self.deaf = True
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Answer a request that was complete when its client closed its side of the connection."""

@@ -156,6 +156,9 @@ def test_a_page_elsewhere_can_send_a_key(http: httpx.Client, keys: dict[str, str
 
 def test_what_an_admin_does_is_logged(http: httpx.Client, closed: Server, keys: dict[str, str]) -> None:
     http.post("/later", headers={**bearer(keys["admin"]), "X-Request-ID": "audit-me"})
+    deadline = time.monotonic() + 5  # the line is written after the answer
+    while '"audit-me"' not in closed.log:
+        assert time.monotonic() < deadline
     lines = [json.loads(line) for line in closed.log.splitlines() if line.startswith('{"time"')]
     (entry,) = [line for line in lines if line["request_id"] == "audit-me"]
     assert (entry["key"], entry["method"], entry["path"], entry["status"]) == ("boss", "POST", "/later", 404)

@@ -101,6 +101,7 @@ def encode(picture: Image.Image, kind: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_over_http(start_service: StartService) -> None:
     """Six costly requests at once: ordinary pictures are answered, a hopeless one is refused."""
     import httpx

@@ -54,6 +54,31 @@ def test_an_offer_of_http2_is_ignored(service: Server, body: bytes, name: bytes)
     assert statuses(received) == [200, 200]
 
 
+@pytest.mark.parametrize("offer", [b"TLS/1.0", b"h2c, h3", b"anything", b"h2c"])
+def test_a_body_is_never_taken_for_a_request(service: Server, offer: bytes) -> None:
+    body = b"GET /model HTTP/1.1\r\nHost: here\r\n\r\n"
+    request = post(body, b"Connection: Upgrade", b"Upgrade: " + offer)
+    for at in (request.index(b"Upgrade: ") + 3, len(request) - len(body)):  # in two segments
+        address = ("127.0.0.1", urlsplit(service.url).port or 0)
+        with socket.create_connection(address, timeout=10) as connection:
+            connection.sendall(request[:at])
+            time.sleep(0.2)
+            received = b""
+            try:
+                connection.sendall(request[at:])
+                connection.settimeout(1)
+                while piece := connection.recv(65_536):
+                    received += piece
+            except (TimeoutError, ConnectionError):
+                pass
+        assert statuses(received) == [400]
+
+
+def test_requests_that_arrive_together_are_no_long_head(service: Server) -> None:
+    received = talk(service, post(SMALL) + post(LARGE) + b"POS")
+    assert statuses(received) == [200, 200]
+
+
 def test_only_the_head_is_searched_for_the_offer(service: Server) -> None:
     text = b'{"pixels": "\\r\r\nUpgrade: h2c\r\n"}'
     assert statuses(talk(service, post(text, b"Connection: close"))) == [400]
@@ -122,7 +147,9 @@ class Transport(asyncio.Transport):
         pass
 
 
-@pytest.mark.parametrize("sent", [b"", b"POST /predict HTTP/1.1\r\nHo"], ids=["silent", "half a head"])
+@pytest.mark.parametrize(
+    "sent", [b"", b"POST /predict HTTP/1.1\r\nHo", b"\r\n"], ids=["silent", "half a head", "an empty line"]
+)
 def test_a_head_must_arrive_in_time(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LimitedProtocol, "head_timeout_s", 0.1)
 
@@ -139,7 +166,7 @@ def test_a_head_must_arrive_in_time(sent: bytes, monkeypatch: pytest.MonkeyPatch
             protocol.data_received(sent)
         for _ in range(6):  # more bytes, one by one, do not buy time
             await asyncio.sleep(0.03)
-            if sent and not transport.is_closing():
+            if len(sent) > 2 and not transport.is_closing():
                 protocol.data_received(b"x")
         assert transport.closed_at is not None
         assert transport.closed_at - start == pytest.approx(0.1, abs=0.07)
