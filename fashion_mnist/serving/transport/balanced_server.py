@@ -17,6 +17,7 @@ import errno
 import logging
 import mmap
 import os
+import resource
 import socket
 import struct
 import time
@@ -33,6 +34,12 @@ WAIT_S: Final = 0.01
 EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 EXHAUSTED_PAUSE_S: Final = 1.0
 """As asyncio: without descriptors or memory for a connection, wait before the next attempt."""
+MAX_CONNECTIONS: Final = 16_384
+"""Of a worker; each takes about 10 KB."""
+OTHER_DESCRIPTORS: Final = 64
+"""What a worker opens besides connections: 35 when it serves."""
+SURPLUS: Final = 16
+"""When a worker is full, one in so many connections is closed."""
 TCP_INFO_WAITING: Final = struct.Struct("=24xI")
 """tcpi_unacked of Linux's tcp_info: for a listening socket, the connections that wait to be accepted."""
 
@@ -101,6 +108,7 @@ class BalancedServer(uvicorn.Server):
         self.listening: set[socket.socket] = set()
         self.opening: dict[Any, asyncio.Task[None]] = {}
         self.last_closed_at = 0.0  # time.monotonic() of the last connection that closed
+        self.max_connections = max_connections()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -149,6 +157,10 @@ class BalancedServer(uvicorn.Server):
 
     def _accept(self, listener: socket.socket) -> bool:
         """Accept one connection; return False if there is none, or no descriptor for it."""
+        if self.counts.mine >= self.max_connections:
+            self._close_silent()
+            self._pause(listener, WAIT_S)
+            return False
         try:
             connection, _ = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -168,6 +180,14 @@ class BalancedServer(uvicorn.Server):
         self._count()
         return True
 
+    def _close_silent(self) -> None:
+        """Make room: close the connections whose clients have kept us waiting longest."""
+        connections: Any = self.server_state.connections
+        waiting = [protocol for protocol in connections if getattr(protocol, "waits_for_client", False)]
+        waiting.sort(key=lambda protocol: protocol.heard)
+        for protocol in waiting[: -(-self.max_connections // SURPLUS)]:
+            protocol.transport.abort()
+
     async def _open(self, connection: socket.socket, protocol: Any) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
@@ -186,6 +206,18 @@ class BalancedServer(uvicorn.Server):
         if count < self.counts.mine:
             self.last_closed_at = time.monotonic()
         self.counts.mine = count
+
+
+def max_connections() -> int:
+    """Return how many connections a worker may have: fewer than its descriptors, of which it takes more."""
+    limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + OTHER_DESCRIPTORS
+    if limit != resource.RLIM_INFINITY and limit < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    if limit == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, max(limit - OTHER_DESCRIPTORS, limit // 2))
 
 
 def count_waiting(listener: socket.socket) -> int:

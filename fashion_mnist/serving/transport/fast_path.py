@@ -35,7 +35,9 @@ class Exchange:
 
     message_event: ClassVar = asyncio.Event()  # nobody waits for it
 
-    def __init__(self, protocol: "FastPathProtocol", query: bytes, body: bytes) -> None:
+    is_head = False
+
+    def __init__(self, protocol: "FastPathProtocol", query: bytes = b"", body: bytes = b"") -> None:
         self.protocol = protocol
         self.headers: Headers = protocol.headers
         self.query = query
@@ -65,7 +67,8 @@ class Exchange:
         for name, value in (*self.protocol.server_state.default_headers, *response.headers):
             parts += (name, b": ", value, b"\r\n")
         parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        parts.append(response.body)
+        if not self.is_head:
+            parts.append(response.body)
         transport.write(b"".join(parts))
         if not self.keep_alive:
             transport.close()
@@ -98,7 +101,7 @@ class FastPathProtocol(LimitedProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.held is None or self.transport.is_closing():
+        if self.held is None or self.deaf or self.transport.is_closing():
             return
         try:
             self._pass_on()  # the rest of the body comes later, and a slow body needs ASGI's timeout
@@ -150,6 +153,28 @@ class FastPathProtocol(LimitedProtocol):
             logger.exception("the fast path failed")
             exchange.respond(error_response(internal_error()))
             return True
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Admit a request that goes through ASGI; answer it here if it is refused.
+
+        Uvicorn calls this when the head is complete, or when it is the turn of a pipelined request.
+        """
+        scope: Any = cycle.scope
+        if TICKET not in scope and not self.pipeline:  # with more of them waiting, this would recurse
+            exchange = Exchange(self)
+            exchange.is_head = scope["method"] == "HEAD"
+            exchange.keep_alive = cycle.keep_alive and not self.expect_100_continue
+            try:
+                admitted = self.gate.admit(scope["method"], scope["path"], scope["headers"], self.client)
+            except Exception:
+                logger.exception("the gate failed")
+                admitted = error_response(internal_error())
+            if isinstance(admitted, Response):
+                cycle.response_complete = True  # the rest of its body is read and dropped
+                exchange.respond(admitted)
+                return
+            scope[TICKET] = admitted
+        super()._start_asgi_task(cycle, app)
 
     def _is_eligible(self) -> bool:
         """Return whether this is an ordinary POST to the path, with no other response in progress."""

@@ -16,6 +16,10 @@ MAX_HEAD_BYTES: Final = 65_536
 MAX_HEADERS: Final = 256
 MAX_CHUNKS: Final = 65_536
 HEAD_TIMEOUT_S: Final = 20.0
+READ_TIMEOUT_S: Final = 20.0
+"""A client that reads nothing of a large answer for so long is disconnected."""
+CHUNK_LINE_BYTES: Final = 16
+"""More than the line of a chunk takes; a body has so many bytes a chunk, and a head's, besides its data."""
 SEARCHED_BYTES: Final = 4096
 """Where an offer of HTTP/2 is looked for; searching large bodies would take longer than reading them."""
 H2C: Final = re.compile(rb"(?i)(?<=\r\n)upgrade(?=:[ \t]*h2c[ \t]*\r\n)")
@@ -37,8 +41,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self.head_bytes = 0  # received while the head was incomplete
         self.header_bytes = 0  # of complete headers
         self.chunks = 0
+        self.body_bytes = 0  # of the connection
+        self.framing_bytes = 0  # of a body: lines of chunks, their extensions, trailers
+        self.heard = self.loop.time()  # when the client last sent something
         self.fault: InputError | None = None
         self.head_timer: asyncio.TimerHandle | None = None
+        self.read_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -46,23 +54,29 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self.resume_writing()
         super().connection_lost(exc)
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether the next step is the client's: no request is complete and unanswered."""
+        cycle = self.cycle
+        return cycle is None or cycle.response_complete or getattr(cycle, "more_body", False)
 
     def data_received(self, data: bytes) -> None:
         if self.deaf:
             return
-        if self.idle and data.find(b"h2c", 0, SEARCHED_BYTES) >= 0:
-            data = _ignore_h2c(data)
-        was_in_head = self.in_head
-        super().data_received(data)
-        if self.transport.is_closing():
+        self.heard = self.loop.time()
+        if self.idle:
+            if data.find(b"h2c", 0, SEARCHED_BYTES) >= 0:
+                data = _ignore_h2c(data)
+            super().data_received(data)
+        else:
+            was_in_head, body_bytes = self.in_head, self.body_bytes
+            super().data_received(data)
+            self._count(was_in_head, len(data), len(data) - (self.body_bytes - body_bytes))
+        if self.deaf or self.transport.is_closing():
             return
-        if self.in_head and was_in_head:  # else the data may hold earlier requests, too
-            self.head_bytes += len(data)
-            if self.head_bytes > MAX_HEAD_BYTES:
-                self.fault = _too_large()
-                self.send_400_response("")
-                return
         # any byte ends Uvicorn's timer of an idle connection, also one that begins no request
         nothing_runs = self.cycle is None or self.cycle.response_complete
         if (
@@ -71,6 +85,50 @@ class LimitedProtocol(HttpToolsProtocol):
             and self.timeout_keep_alive_task is None
         ):
             self._start_timer()
+
+    def _count(self, was_in_head: bool, size: int, framing: int) -> None:
+        """Limit what the parser holds of a head, or of a body besides its data.
+
+        was_in_head: before this data arrived; data in which a head or body ends may hold other requests, too.
+        size: bytes that arrived. framing: those of them that are no body.
+        """
+        if self.idle or self.in_head != was_in_head or self.transport.is_closing():
+            return
+        if was_in_head:
+            self.head_bytes += size
+        else:
+            self.framing_bytes += framing
+        if max(self.head_bytes, self.framing_bytes - CHUNK_LINE_BYTES * self.chunks) > MAX_HEAD_BYTES:
+            self.fault = _too_large()
+            self.send_400_response("")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reading(0)
+
+    def resume_writing(self) -> None:
+        if self.read_timer is not None:
+            self.read_timer.cancel()
+            self.read_timer = None
+        super().resume_writing()
+
+    def _watch_reading(self, left: int) -> None:
+        """Disconnect a client that has read nothing since the last call. left: bytes unsent at that time."""
+        now_left = self.transport.get_write_buffer_size()
+        if left and now_left >= left:
+            self.transport.abort()
+            return
+        self.read_timer = self.loop.call_later(READ_TIMEOUT_S, self._watch_reading, now_left)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        """Close the connection, also if its client does not read."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Answer a request that asks for another protocol, then close.
@@ -94,7 +152,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.in_head, self.idle = True, False
-        self.head_bytes = self.header_bytes = self.chunks = 0
+        self.head_bytes = self.header_bytes = self.chunks = self.framing_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.in_head:  # trailers of a chunked body are not headers: they must not pass for them
@@ -123,12 +181,26 @@ class LimitedProtocol(HttpToolsProtocol):
             )
             raise self.fault
 
+    def on_body(self, body: bytes) -> None:
+        self.body_bytes += len(body)
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         self.idle = True
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what the parser refused; a limit has its own answer."""
+        """Refuse what the parser refused; a limit has its own answer.
+
+        Behind a request that is not answered yet, only close: the client would take this for its answer.
+        """
+        cycle = self.cycle
+        runs = cycle is not None and not cycle.response_complete
+        if runs and (self.idle or self.in_head or self.pipeline):
+            self.deaf = True
+            self._stop_timer()
+            cycle.keep_alive = False  # closes the connection after the response
+            return
         fault, self.fault = self.fault, None
         if fault is None:
             super().send_400_response(msg)
@@ -141,7 +213,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _start_timer(self) -> None:
-        self.head_timer = self.loop.call_later(self.head_timeout_s, self.transport.close)
+        self.head_timer = self.loop.call_later(self.head_timeout_s, self._disconnect)
 
     def _stop_timer(self) -> None:
         if self.head_timer is not None:

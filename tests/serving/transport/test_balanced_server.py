@@ -149,3 +149,20 @@ def test_tls_works_and_plain_http_harms_nobody(start_service: StartService, tmp_
         for _ in range(4):
             assert httpx.get(f"https://localhost:{port}/livez", verify=context).status_code == 200
         assert "Traceback" not in server.log
+
+
+def test_idle_connections_make_room(crew: Server) -> None:
+    """Last in this file: the workers get fewer descriptors than connections will be opened."""
+    parent = psutil.Process(crew.process.pid)
+    parent.rlimit(psutil.RLIMIT_NOFILE, (160, 160))
+    old = crew.workers
+    for worker in old:
+        worker.kill()
+    assert wait_for(lambda: not set(old) & set(crew.workers) and len(crew.workers) == WORKERS, 30)
+    assert wait_for(lambda: all_take_part(crew), 60)
+    with connections(crew, WORKERS * 160), httpx.Client(timeout=10) as client:
+        for _ in range(5):
+            start = time.monotonic()
+            assert client.get(f"{crew.url}/model", headers={"connection": "close"}).status_code == 200
+            assert time.monotonic() - start < 2
+    assert "cannot accept" not in crew.log

@@ -127,6 +127,30 @@ def test_chunks_are_limited(service: Server, chunks: int, status: int) -> None:
     assert status in statuses(talk(service, head + b"\r\n" + body + end))
 
 
+@pytest.mark.parametrize("last", [b"X: %b" % (b"y" * 200_000), b"0;%b" % (b"y" * 200_000)])
+def test_what_surrounds_the_chunks_is_limited(service: Server, last: bytes) -> None:
+    """A trailer, or the extension of a chunk, that does not end."""
+    head = b"POST /predict HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n" + JSON
+    first = b"2\r\n{}\r\n" + (b"0\r\n" if last[:1] == b"X" else b"")
+    address = ("127.0.0.1", urlsplit(service.url).port or 0)
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(head + b"\r\n" + first)
+        time.sleep(0.1)
+        try:
+            connection.sendall(last)
+            received = connection.recv(65_536)
+        except ConnectionError:
+            return
+    assert statuses(received) == [431]
+
+
+def test_a_fault_never_takes_the_place_of_another_answer(service: Server) -> None:
+    """The head behind a request in progress is too large: answer the request, then close."""
+    images = json.dumps({"pixels": [[0] * 784] * 2000}).encode()
+    for fault in (b"POST / HTTP/1.1\r\nX: " + b"y" * 90_000, b"nonsense\r\n\r\n"):
+        assert statuses(talk(service, post(images) + fault)) == [200]
+
+
 class Transport(asyncio.Transport):
     """A connection in memory."""
 
@@ -145,6 +169,9 @@ class Transport(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
 
 @pytest.mark.parametrize(
