@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import fashion_mnist
@@ -153,7 +154,7 @@ def models() -> None:
         table.add_row(
             "*" if model.name == served else "",
             model.name,
-            f"{model.network}, {model.data}",
+            escape(f"{model.network}, {model.data}"),  # or Rich reads names in brackets as its markup
             "unknown" if model.accuracy is None else f"{model.accuracy:.2%}",
             f"{model.size_bytes / 1e6:.1f}",
             "" if model.created is None else f"{model.created:%Y-%m-%d}",

@@ -18,7 +18,9 @@ FASHION_MNIST_CLASSES: Final = (
     "Ankle boot",
 )
 
-
+MAX_SIDE_PX: Final = 1024
+"""Largest side of a model's images. A batch of 16 in RGB, as bytes and as floats, then fits into 1 GB."""
+MAX_NAME_LENGTH: Final = 200
 UNPRINTABLE: Final = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories that break a line of text or its encoding; format characters such as ZWJ do not."""
 
@@ -26,6 +28,12 @@ UNPRINTABLE: Final = {"Cc", "Cs", "Zl", "Zp"}
 def normal_names(classes: tuple[str, ...]) -> tuple[str, ...]:
     """Return class names in Unicode's composed form, NFC: macOS writes file names decomposed."""
     return tuple(unicodedata.normalize("NFC", name) for name in classes)
+
+
+def is_one_line(text: str) -> bool:
+    """Return whether text is visible, fits on one line of a log or table, and can be encoded."""
+    kinds = {unicodedata.category(character) for character in text}
+    return not kinds & UNPRINTABLE and not kinds <= {"Zs", "Cf"}
 
 
 def find_name_problem(classes: tuple[str, ...]) -> str | None:
@@ -37,8 +45,9 @@ def find_name_problem(classes: tuple[str, ...]) -> str | None:
         return f"{len(classes)} classes, expected at least 2"
     seen: set[str] = set()
     for name, normal in zip(classes, normal_names(classes), strict=True):
-        kinds = {unicodedata.category(character) for character in name}
-        if kinds & UNPRINTABLE or kinds <= {"Zs", "Cf"}:
+        if len(name) > MAX_NAME_LENGTH:
+            return f"the class name {name[:40]!r}… has {len(name)} characters, at most {MAX_NAME_LENGTH} fit"
+        if not is_one_line(name):
             return f"the class name {name!r} is empty or not printable"
         if normal in seen:
             return f"the class name {name!r} appears twice"

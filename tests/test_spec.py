@@ -20,6 +20,12 @@ def test_empty_and_control_characters_are_refused(name: str) -> None:
     assert find_name_problem((name, "other")) == f"the class name {name!r} is empty or not printable"
 
 
+def test_a_name_has_at_most_200_characters() -> None:
+    assert find_name_problem(("é" * 200, "other")) is None
+    problem = find_name_problem(("é" * 201, "other"))
+    assert problem == f"the class name {'é' * 40!r}… has 201 characters, at most 200 fit"
+
+
 def test_one_name_in_two_forms_is_the_same_name() -> None:
     composed, decomposed = (unicodedata.normalize(form, "crème") for form in ("NFC", "NFD"))
     assert composed != decomposed

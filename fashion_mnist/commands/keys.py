@@ -4,7 +4,7 @@ import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 from rich.console import Console
@@ -20,16 +20,12 @@ DURATION: Final = re.compile(r"([0-9]{1,5})([mhdw])")
 UNITS_S: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-class Duration(click.ParamType[float]):
-    """A duration such as `90d`, in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        match = DURATION.fullmatch(str(value))
-        if match is None:
-            self.fail(f"{value!r} is not a duration; expected one such as 30m, 12h, 90d or 2w", param, ctx)
-        return float(match[1]) * UNITS_S[match[2]]
+def duration(text: str) -> float:
+    """Return the seconds of a duration such as `90d`. Raises click.BadParameter."""
+    match = DURATION.fullmatch(text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not a duration; expected one such as 30m, 12h, 90d or 2w")
+    return float(match[1]) * UNITS_S[match[2]]
 
 
 FILE = click.option(
@@ -37,7 +33,9 @@ FILE = click.option(
     "path",
     type=click.Path(path_type=Path),
     envvar=VARIABLE,
-    help=f"The file.  [default: {VARIABLE}]",
+    show_envvar=True,
+    required=True,
+    help="The file.",
 )
 
 
@@ -49,22 +47,22 @@ def keys() -> None:
 @keys.command()
 @click.argument("name")
 @click.option("--role", type=click.Choice([role.name.lower() for role in Role]), required=True)
-@click.option("--expires", type=Duration(), help="Valid for this long, such as 90d.  [default: for ever]")
+@click.option("--expires", type=duration, help="Valid for this long, such as 90d.  [default: for ever]")
 @click.option("--rate", help="Images per period, such as 100/s or 600/min.  [default: the service's]")
 @FILE
-def add(name: str, role: str, expires: float | None, rate: str | None, path: Path | None) -> None:
+def add(name: str, role: str, expires: float | None, rate: str | None, path: Path) -> None:
     """Add a key and print it; it is shown only now. The file is made if there is none."""
     if not NAME.fullmatch(name):
         raise ConfigError(f"{name[:70]!r} is not a name; use up to 64 letters, digits, `_`, `.` and `-`")
     try:
-        rate = rate if rate is None else rate.strip()
         if rate is not None:
             read_rate(rate)
     except ValueError as error:
         raise ConfigError(f"--rate {error}") from error
-    with key_file.edit_keys(_existing(path)) as found:
-        if any(key.name == name for key in found):
+    with key_file.edit_keys(path) as found:
+        if any(key.name == name and not key.expired for key in found):
             raise ConfigError(f"there is a key {name} already; `keys rotate {name}` replaces it")
+        found[:] = [key for key in found if key.name != name]  # expired
         until = None if expires is None else time.time() + expires
         key = Key(name, Role[role.upper()], b"", time.time(), until, rate)
         secret = _issue(found, key)
@@ -73,12 +71,12 @@ def add(name: str, role: str, expires: float | None, rate: str | None, path: Pat
 
 @keys.command("list")
 @FILE
-def list_keys(path: Path | None) -> None:
+def list_keys(path: Path) -> None:
     """List the keys, without the secrets."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in ("name", "role", "created", "expires", "rate"):
         table.add_column(column)
-    for key in key_file.read_keys(_existing(path)):
+    for key in key_file.read_keys(path):
         until = "never" if key.expires is None else _date(key.expires) + (" (expired)" if key.expired else "")
         table.add_row(key.name, key.role.name.lower(), _date(key.created), until, key.rate or "default")
     Console().print(table)
@@ -87,9 +85,9 @@ def list_keys(path: Path | None) -> None:
 @keys.command()
 @click.argument("name")
 @FILE
-def remove(name: str, path: Path | None) -> None:
+def remove(name: str, path: Path) -> None:
     """Remove a key; the service refuses it within two seconds."""
-    with key_file.edit_keys(_existing(path)) as found:
+    with key_file.edit_keys(path) as found:
         _named(found, name)
         found[:] = [key for key in found if key.name != name]
     click.echo(f"removed {name}", err=True)
@@ -98,29 +96,20 @@ def remove(name: str, path: Path | None) -> None:
 @keys.command()
 @click.argument("name")
 @click.option(
-    "--grace", type=Duration(), default="7d", show_default=True, help="How long the old key stays valid."
+    "--grace", type=duration, default="7d", show_default=True, help="How long the old key stays valid."
 )
 @FILE
-def rotate(name: str, grace: float, path: Path | None) -> None:
+def rotate(name: str, grace: float, path: Path) -> None:
     """Replace a key by a new one of the same role and rate, and print it; both are valid for a while."""
-    with key_file.edit_keys(_existing(path)) as found:
+    with key_file.edit_keys(path) as found:
         newest, now = _named(found, name)[-1], time.time()
         kept = [k for k in found if k.name != name or not k.expired]
-        found[:] = [k._replace(expires=_earlier(k, now + grace)) if k.name == name else k for k in kept]
+        end = now + grace
+        found[:] = [k._replace(expires=min(k.expires or end, end)) if k.name == name else k for k in kept]
         lifetime_s = None if newest.expires is None else newest.expires - newest.created
         key = newest._replace(created=now, expires=None if lifetime_s is None else now + lifetime_s)
         secret = _issue(found, key)
     _print_new(secret, key)
-
-
-def _earlier(key: Key, expires: float) -> float:
-    return expires if key.expires is None else min(key.expires, expires)
-
-
-def _existing(path: Path | None) -> Path:
-    if path is None:
-        raise ConfigError(f"which file? Give --file, or set {VARIABLE}")
-    return path
 
 
 def _named(found: list[Key], name: str) -> list[Key]:

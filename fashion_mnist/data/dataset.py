@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fashion_mnist.data.readers.picture_files import Skipped, describe_skipped
 from fashion_mnist.errors import DataError
-from fashion_mnist.spec import FASHION_MNIST, ModelSpec, find_name_problem
+from fashion_mnist.spec import FASHION_MNIST, MAX_SIDE_PX, ModelSpec, find_name_problem
 
 BY_NUMBER: Final = "classes named by number"
 
@@ -20,7 +20,8 @@ class LabelledImages:
 
     images: uint8 (N, H, W) or (N, H, W, 3). labels: int64 (N,), indices into `classes`.
     files: str (N,), the names of their files, or None where a file holds many images.
-    Raises DataError when there are fewer than two class names, or one is empty, unprintable or repeated.
+    Raises DataError when there are fewer than two class names, or one is empty, unprintable, too long or
+    repeated, and when the images are larger than a model's may be.
     """
 
     images: NDArray[np.uint8]
@@ -31,6 +32,11 @@ class LabelledImages:
     def __post_init__(self) -> None:
         if problem := find_name_problem(self.classes):
             raise DataError(problem)
+        height, width = self.images.shape[1:3]
+        if max(height, width) > MAX_SIDE_PX:
+            raise DataError(
+                f"images of {height} x {width} pixels; a model takes {MAX_SIDE_PX} a side, shrink them"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -63,6 +63,8 @@ def estimate(data: bytes, max_pixels: int, enough: tuple[int, int], channels: in
     if kind == "TIFF":
         cpu_s += PIECE_S * len(tiles)
         peak += len(data) + pixels * row  # a copy of the file, and of a strip, which may be the whole page
+    if kind == "GIF":
+        peak += len(data)  # a copy, without metadata
     if kind == "BMP" and tiles and tiles[0][0] == "bmp_rle":
         cpu_s += NS_S * (RLE_NS_PER_BYTE * len(data) + RLE_NS_PER_PIXEL * pixels)
         peak += 3 * pixels
@@ -91,5 +93,5 @@ def _estimate_jpeg(picture: JpegImageFile, data: bytes, enough: tuple[int, int])
     scans = data.count(jpeg.START_OF_SCAN)
     if "progressive" in picture.info or scans > 1:
         cpu_ns += SCANS_NS_PER_BYTE * len(data) + pixels * (2 + 2.5 * components + SCAN_NS * scans)
-        peak += pixels * 2 * sum(samples) / max(samples)
+        peak += pixels * 2 * sum(samples) / max([1, *samples])
     return Cost(NS_S * cpu_ns, int(MARGIN * peak) + FIXED_BYTES)

@@ -1,24 +1,35 @@
-"""GIF files: a limit on what stands before the first picture."""
+"""GIF files: the first picture, without what stands before it."""
 
 from typing import Final
 
 STARTS: Final = (b"GIF87a", b"GIF89a")
 MAX_BLOCKS: Final = 10_000
-"""Blocks of comments and other extensions; Pillow reads each in Python."""
+"""Blocks of comments and other extensions, and bytes outside of them."""
 
-_EXTENSION: Final = 0x21
+_EXTENSION, _PICTURE = 0x21, 0x2C
+_CONTROL: Final = b"\x21\xf9\4"
+"""Start of the extension that holds the transparent color: eight bytes with the 0 at its end."""
 
 
-def check_head(data: bytes) -> None:
-    """Raise ValueError if more than MAX_BLOCKS blocks stand before the first picture."""
+def strip_metadata(data: bytes) -> bytes:
+    """Return a GIF with only its transparent color between the header and the first picture.
+
+    Pillow reads each block and each byte outside of them in Python, and two empty blocks lead it astray.
+    Raises ValueError if more than MAX_BLOCKS blocks stand before the first picture.
+    """
     flags = data[10] if len(data) > 10 else 0
-    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    blocks = 0
-    while at + 2 < len(data) and data[at] == _EXTENSION:
-        at += 2
-        while at < len(data) and data[at]:
+    start = at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    control, blocks = b"", 0
+    while at < len(data) and data[at] != _PICTURE:
+        if data[at : at + 3] == _CONTROL and data[at + 7 : at + 8] == b"\0":
+            control = data[at : at + 8]
+        extension = data[at] == _EXTENSION
+        at += 2 if extension else 1
+        blocks += 1
+        while extension and at < len(data) and data[at] and blocks <= MAX_BLOCKS:
             at += 1 + data[at]
             blocks += 1
-            if blocks > MAX_BLOCKS:
-                raise ValueError(f"more than {MAX_BLOCKS} blocks stand before its first picture")
-        at += 1
+        if blocks > MAX_BLOCKS:
+            raise ValueError(f"more than {MAX_BLOCKS} blocks stand before its first picture")
+        at += extension
+    return data if at == start + len(control) else data[:start] + control + data[at:]

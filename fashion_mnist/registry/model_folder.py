@@ -1,6 +1,5 @@
 """A model's folder: its files, and model.json, which records everything a prediction depends on."""
 
-import json
 import mmap
 import os
 import re
@@ -9,11 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fashion_mnist.checksums import file_sha256
 from fashion_mnist.errors import ConfigError, ModelError
-from fashion_mnist.spec import ModelSpec, find_name_problem, normal_names
+from fashion_mnist.spec import MAX_SIDE_PX, ModelSpec, find_name_problem, is_one_line, normal_names
 
 FORMAT: Final = 1
 ONNX: Final = "network.onnx"
@@ -27,9 +27,7 @@ REPORT: Final = "report"
 READ: Final = (ONNX, INT8, INT8_WEIGHTS, SAFETENSORS, EXAMPLE)
 """Files with a checksum; not every model has the int8 ones."""
 
-
 MAX_RECORD_BYTES: Final = 4_000_000
-MAX_SIDE_PX: Final = 4096
 MAX_CLASSES: Final = 10_000
 SHA256: Final = re.compile("[0-9a-f]{64}")
 EXTERNAL_DATA: Final = b"location"
@@ -54,7 +52,7 @@ class ModelRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    format: int = FORMAT
+    format: int = Field(FORMAT, ge=1)
     network: str = Field(max_length=200)
     classes: tuple[str, ...] = Field(max_length=MAX_CLASSES)
     height: int = Field(ge=1, le=MAX_SIDE_PX)
@@ -78,12 +76,26 @@ class ModelRecord(BaseModel):
     def _rename_old_keys(cls, content: Any) -> Any:
         return rename_old_keys(content)
 
+    @field_validator("network")
+    @classmethod
+    def _check_network(cls, network: str) -> str:
+        if not is_one_line(network):
+            raise ValueError("the name is empty or not printable")
+        return network
+
     @field_validator("classes")
     @classmethod
     def _check_classes(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         if problem := find_name_problem(classes):
             raise ValueError(problem)
         return normal_names(classes)
+
+    @field_validator("metrics")
+    @classmethod
+    def _check_accuracy(cls, metrics: dict[str, Any] | None) -> dict[str, Any] | None:
+        if metrics is not None and not isinstance(metrics.get("accuracy", 0.0), float | int):
+            raise ValueError("the accuracy is not a number")
+        return metrics
 
     @field_validator("checksums")
     @classmethod
@@ -131,23 +143,23 @@ def read_record(folder: Path) -> ModelRecord:
     """
     path = folder / RECORD
     try:
-        content = json.loads(_read_bounded(path))
-        json.dumps(content, ensure_ascii=False).encode()  # raises for lone surrogates: no answer can hold one
+        # refuses what no answer can hold: NaN, infinities, lone surrogates; huge integers become floats
+        content = orjson.loads(_read_bounded(path))
     except FileNotFoundError:
         raise ModelError(f"{folder}: no model here, {RECORD} is missing") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path}: damaged or not readable ({error})") from error
     found = content.get("format") if isinstance(content, dict) else None
     if not isinstance(found, int) or found > FORMAT:
         raise ModelError(
-            f"{path}: format {str(found)[:40]}, this release reads up to {FORMAT}; "
+            f"{path}: format {ascii(found)[:40]}, this release reads up to {FORMAT}; "
             "use the release that saved it"
         )
     try:
         record = ModelRecord.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))[:200]
+        where = ".".join(map(str, problem["loc"])).encode("unicode_escape").decode()[:200]
         raise ModelError(f"{path}: damaged: {where}: {problem['msg'][:400]}") from error
     except RecursionError as error:
         raise ModelError(f"{path}: damaged: nested too deeply") from error

@@ -13,6 +13,7 @@ import yaml
 from fashion_mnist.bentoml_internals import BentoMLContainer
 from fashion_mnist.errors import ConfigError, ModelError
 from fashion_mnist.registry import model_folder
+from fashion_mnist.spec import is_one_line
 
 NAME: Final = "fashion_mnist"
 BUNDLED: Final = "bundled"
@@ -21,12 +22,19 @@ BUNDLED_FOLDER: Final = Path(__file__).parents[1] / "weights"
 
 @dataclass(frozen=True)
 class ChosenModel:
-    """The model to serve. name: as in responses, its tag if it has one. why: a clause for the log."""
+    """The model to serve. name: as in responses, its tag if it has one. why: a clause for the log.
+
+    Raises ModelError when the name fits in no response.
+    """
 
     name: str
     folder: Path
     why: str
     in_store: bool = False
+
+    def __post_init__(self) -> None:
+        if not is_one_line(self.name):
+            raise ModelError(f"{ascii(str(self.folder))[:300]}: its name is not printable; rename the folder")
 
 
 @dataclass(frozen=True)
@@ -89,20 +97,11 @@ def choose(choice: str | None, built_with: str | None = None) -> ChosenModel:
         if latest is None:
             return ChosenModel(BUNDLED, BUNDLED_FOLDER, f"the store has no {NAME} model")
         return ChosenModel(str(latest.tag), Path(latest.path), "it is the latest in the store", True)
-    folder = _as_folder(choice)
-    if folder is not None:
+    if _exists(choice, model_folder.RECORD):
+        folder = Path(choice).expanduser()
         return ChosenModel(folder.resolve().name, folder, "its folder was asked for")
     model = _get(choice)
     return ChosenModel(str(model.tag), Path(model.path), "its tag was asked for", True)
-
-
-def _as_folder(choice: str) -> Path | None:
-    """Return the model folder at this path, or None."""
-    try:
-        folder = Path(choice).expanduser()
-        return folder if (folder / model_folder.RECORD).is_file() else None
-    except (OSError, RuntimeError):  # the path is too long; `~user` has no home
-        return None
 
 
 def built_with(sources: Path) -> str | None:
@@ -136,12 +135,13 @@ def _stored_model(name: str, folder: Path, created: datetime | None) -> StoredMo
         record = model_folder.read_record(folder)
     except ModelError:
         return StoredModel(name, "damaged", "unknown", None, 0, created)
+    data = str(record.data.get("name", "unknown"))[:200]
     if created is None and record.created:
         created = datetime.fromisoformat(record.created)
     return StoredModel(
         name=name,
         network=record.network,
-        data=str(record.data.get("name", "unknown")),
+        data=data if is_one_line(data) else ascii(data),
         accuracy=(record.metrics or {}).get("accuracy"),
         size_bytes=sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()),
         created=created,
@@ -169,9 +169,9 @@ def _folders() -> dict[str, Path]:
     return {f"{NAME}:{p.name}": p for p in home.iterdir() if p.is_dir()} if home.is_dir() else {}
 
 
-def _exists(path: str) -> bool:
+def _exists(folder: str, name: str = "") -> bool:
     try:
-        return Path(path).expanduser().exists()
+        return (Path(folder).expanduser() / name).exists()
     except (OSError, RuntimeError):  # far too long; the home of an unknown user
         return False
 
@@ -183,12 +183,10 @@ def _get(tag: str) -> bentoml.Model:
         if damage := _find_damage(tag):
             raise ModelError(damage) from error
         known = ", ".join(_folders()) or "none"
-        own = ""
-        if _exists(tag):
-            own = "; a network from elsewhere cannot be loaded, see docs/training-guide.md"
+        hint = "; a network from elsewhere cannot be loaded, see docs/training-guide.md"
         raise ModelError(
             f"{tag[:100]}: neither a model folder nor a tag in the store (it has {known}) nor "
-            f"`{BUNDLED}`{own}"
+            f"`{BUNDLED}`{hint if _exists(tag) else ''}"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from support.paths import SAMPLE
 
 from fashion_mnist.data import sources
 from fashion_mnist.data.dataset import Dataset, LabelledImages
+from fashion_mnist.data.readers import idx
 from fashion_mnist.errors import DataError
 from fashion_mnist.spec import FASHION_MNIST_CLASSES, ModelSpec
 
@@ -113,6 +115,17 @@ def test_labels_may_start_at_1_and_have_gaps(tmp_path: Path) -> None:
     gaps = sources.load(str(write_idx_folder(tmp_path / "gaps", lambda right: right % 5 * 3)))
     assert gaps.train.classes == ("0", "3", "6", "9", "12")
     assert np.bincount(gaps.train.labels).tolist() == [400] * 5
+
+
+def test_images_too_large_for_a_model_are_refused(tmp_path: Path) -> None:
+    (tmp_path / LABELS).write_bytes(struct.pack(">2i", 0x0801, 2) + b"\0\1")
+    for side in (1024, 1025):
+        head = struct.pack(">4i", 0x0803, 2, side, 4)
+        (tmp_path / idx.TRAIN_IMAGES).write_bytes(head + bytes(2 * side * 4))
+        if side == 1024:
+            assert sources.load(str(tmp_path)).train.images.shape == (2, 1024, 4)
+    with pytest.raises(DataError, match="1025 x 4 pixels; a model takes 1024 a side, shrink them"):
+        sources.load(str(tmp_path))
 
 
 def test_a_file_with_some_of_the_labels_is_read_with_the_numbers_of_the_training(

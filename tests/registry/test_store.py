@@ -1,5 +1,6 @@
 """The model store: which model is chosen, and how models are listed."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,9 @@ import bentoml
 import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
+from click.testing import CliRunner
 
+from fashion_mnist.cli import main
 from fashion_mnist.errors import ModelError
 from fashion_mnist.registry import store
 
@@ -72,6 +75,16 @@ def test_the_list_has_the_stored_models_and_the_bundled_one(empty_store: Path) -
     assert models[broken].network == "damaged"
     assert models[tag].accuracy == models["bundled"].accuracy
     assert models[tag].size_bytes > 5_000_000
+
+
+def test_names_of_a_stranger_are_listed_as_they_are(empty_store: Path) -> None:
+    folder = Path(bentoml.models.get(store.save(store.BUNDLED_FOLDER)).path)
+    record = json.loads((folder / "model.json").read_bytes())
+    (folder / "model.json").write_text(json.dumps({**record, "network": "[/a]", "data": {"name": "\x1b[2J"}}))
+    output = CliRunner().invoke(main, ["models"], catch_exceptions=False).output
+    assert "[/a]," in output
+    assert "x1b[2J" in output
+    assert "\x1b" not in output
 
 
 def test_a_dataset_path_becomes_a_valid_label() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import orjson
 import pytest
 from onnx.external_data_helper import convert_model_to_external_data
 
@@ -46,16 +47,32 @@ SUM = "ab" * 32
         {"height": -1},
         {"width": 10**9},
         {"width": 10**400},
+        {"height": 1025},
+        {"width": 4096},
         {"channels": 2},
+        {"format": 0},
+        {"format": -1},
         {"input_size": -5},
         {"classes": [f"class {n}" for n in range(20_000)]},
         {"classes": ["a", "b\ud800"]},
         {"classes": ["a", "b\0"]},
+        {"classes": ["a", "b\x1b[31m"]},
+        {"classes": ["a", "b" * 201]},
         {"temperature": 0},
         {"temperature": 5e-324},  # probabilities would be NaN
         {"temperature": 1e308},
         {"network": "\ud800"},
         {"network": "n" * 1000},
+        {"network": "a\nb"},
+        {"network": "\x1b[2J"},
+        {"network": ""},
+        {"metrics": {"accuracy": float("nan")}},
+        {"metrics": {"confusion": [[1, float("inf")]]}},
+        {"data": {"images": {"train": -float("inf")}}},
+        {"training": {"seconds": 10**400}},
+        {"metrics": {"accuracy": "\x1b[2J"}},
+        {"temperature": float("nan")},
+        {"versions": {"\x1b[2J": 5}},
         {"versions": {"v" * 100_000: 5}},
         {"network": 5},
     ],
@@ -66,6 +83,7 @@ def test_absurd_records_are_damaged(folder: Path, values: dict[str, Any]) -> Non
     with pytest.raises(ModelError, match="damaged") as raised:
         model_folder.read_record(folder)
     assert len(str(raised.value)) < 1000
+    assert str(raised.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -76,15 +94,31 @@ def test_absurd_records_are_damaged(folder: Path, values: dict[str, Any]) -> Non
         b"[" * 1_000_000,
         b'{"format": 1, "data": %s}' % (b'{"a":[' * 400 + b"1" + b"]}" * 400),
         b'{"format": %s}' % (b"9" * 5000),
+        b'{"format": 1, "metrics": {"nll": 1e999}}',
         b" " * 5_000_000,
         b"\xff\xfe",
     ],
-    ids=["empty", "NUL", "deep", "deep in data", "digits", "large", "not UTF-8"],
+    ids=["empty", "NUL", "deep", "deep in data", "digits", "infinite", "large", "not UTF-8"],
 )
 def test_unreadable_records_are_damaged(folder: Path, content: bytes) -> None:
     (folder / model_folder.RECORD).write_bytes(content)
     with pytest.raises(ModelError, match=r"model\.json: damaged"):
         model_folder.read_record(folder)
+
+
+def test_integers_beyond_64_bits_become_floats(folder: Path) -> None:
+    change(folder, metrics={"n": 10**30})
+    metrics = model_folder.read_record(folder).metrics
+    assert metrics == {"n": 1e30}
+    assert orjson.loads(orjson.dumps(metrics)) == metrics  # as GET /model encodes it
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "\udcff"])
+def test_a_folder_whose_name_fits_in_no_answer_is_refused(folder: Path, name: str) -> None:
+    renamed = folder.rename(folder.with_name(name))
+    with pytest.raises(ModelError, match="not printable; rename the folder") as raised:
+        store.choose(str(renamed))
+    assert str(raised.value).isprintable()
 
 
 def to_fifo(path: Path) -> None:

@@ -46,6 +46,15 @@ def free_port() -> int:
         return port
 
 
+def wait_for(condition: Callable[[], bool], timeout_s: float = 10) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 @contextmanager
 def run_service(
     folder: Path,

@@ -2,6 +2,7 @@
 
 import contextlib
 import enum
+import errno
 import fcntl
 import hashlib
 import json
@@ -77,10 +78,10 @@ def read_keys(path: Path) -> list[Key]:
     try:
         content = json.loads(data)
         if content["format"] != FORMAT:
-            raise ConfigError(f"{path}: format {content['format']!r}, this release reads {FORMAT}")
+            raise ConfigError(f"{path}: format {ascii(content['format'])[:40]}, this release reads {FORMAT}")
         keys = [_read_key(entry) for entry in content["keys"]]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{path}: damaged ({error}); restore it, or make a new one") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ConfigError(f"{path}: damaged ({str(error)[:200]}); restore it, or make a new one") from error
     if len({key.digest for key in keys}) < len(keys):
         raise ConfigError(f"{path}: damaged (two entries have the same digest); restore it")
     return keys
@@ -98,18 +99,27 @@ def _read_key(entry: dict[str, Any]) -> Key:
         name,
         Role[entry["role"].upper()],
         digest,
-        datetime.fromisoformat(entry["created"]).timestamp(),
-        None if expires is None else datetime.fromisoformat(expires).timestamp(),
+        _read_time(entry["created"]),
+        None if expires is None else _read_time(expires),
         rate,
     )
+
+
+def _read_time(text: str) -> float:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:  # a key would expire hours later in a container that has another zone
+        raise ValueError(f"the time {text!r} has no zone; write it as {text}+00:00")
+    return moment.astimezone(UTC).timestamp()
 
 
 @contextlib.contextmanager
 def edit_keys(path: Path) -> Iterator[list[Key]]:
     """Let the caller change the list of keys, then replace the file by it, whole or not at all.
 
-    A missing file counts as an empty list. Two editors wait for each other. Raises ConfigError.
+    A missing file counts as an empty list. Two editors wait for each other. A link stays: the file behind it
+    is replaced. Raises ConfigError.
     """
+    path = Path(os.path.realpath(path))
     try:
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -121,14 +131,14 @@ def edit_keys(path: Path) -> Iterator[list[Key]]:
         finally:
             os.close(folder)
     except OSError as error:
-        raise ConfigError(
-            f"the keys could not be saved: {describe(error)}; the file's folder must be writable"
-        ) from error
+        remedy = "the file's folder must be writable"
+        if error.errno == errno.EBUSY:  # a file that is mounted by itself cannot be replaced
+            remedy = "mount the folder of the file, not the file"
+        raise ConfigError(f"the keys could not be saved: {describe(error)}; {remedy}") from error
 
 
 def _replace(path: Path, keys: list[Key]) -> None:
     content = {"format": FORMAT, "keys": [_to_entry(key) for key in keys]}
-    path = path.resolve()
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -147,15 +157,15 @@ def _replace(path: Path, keys: list[Key]) -> None:
 
 
 def _to_entry(key: Key) -> dict[str, str | None]:
+    created, expires = (
+        None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+        for seconds in (key.created, key.expires)
+    )
     return {
         "name": key.name,
         "role": key.role.name.lower(),
         "sha256": key.digest.hex(),
-        "created": _to_text(key.created),
-        "expires": None if key.expires is None else _to_text(key.expires),
+        "created": created,
+        "expires": expires,
         "rate": key.rate,
     }
-
-
-def _to_text(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -18,6 +18,7 @@ from fashion_mnist.serving.models.served_model import ServedModel
 from fashion_mnist.serving.protocol.requests import (
     FORM,
     JSON,
+    MAX_TIMEOUT_MS,
     MULTIPART,
     NPY,
     PARAMETERS,
@@ -44,11 +45,16 @@ def describe(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
         "paths": {
             "/predict": {"post": _predict(served, config)},
             "/model": {"get": _model(served, config)},
+            "/docs.json": {"get": _document()},
             "/livez": {"get": _probe("Alive", "the process is alive")},
-            "/readyz": {"get": _probe("Ready", "the model is loaded and warm")},
-            "/metrics": {"get": _probe("Metrics", "Prometheus metrics")},
+            "/healthz": {"get": _probe("Alive, as /livez", "the process is alive")},
+            "/readyz": {"get": _probe("Ready", "the model is loaded and warm", 503)},
+            "/metrics": {"get": _metrics()},
         },
-        "components": {"schemas": schemas.build(served.spec), "securitySchemes": _SECURITY_SCHEMES},
+        "components": {
+            "schemas": schemas.build(served.spec, config.max_images),
+            "securitySchemes": _SECURITY_SCHEMES,
+        },
         **({"security": [{"bearer": []}, {"basic": []}]} if config.api_keys_file is not None else {}),
     }
 
@@ -74,6 +80,14 @@ def _predict(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
                 "schema": parameter.schema(served.spec),
             }
             for name, parameter in PARAMETERS.items()
+        ]
+        + [
+            {
+                "name": "X-Request-Timeout-Ms",
+                "in": "header",
+                "description": "milliseconds after which the caller needs no answer; a later one is a 503",
+                "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS},
+            }
         ],
         "requestBody": {"required": True, "content": _bodies(served)},
         "responses": {
@@ -90,7 +104,7 @@ def _predict(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
                     }
                 },
             },
-            **_errors(400, 401, 403, 408, 413, 415, 422, 429, 431, 500, 503),
+            **_errors(400, 408, 415, 422, *_ANYWHERE, *_GUARDED),
         },
     }
 
@@ -135,22 +149,55 @@ def _model(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
                     JSON: {"schema": schemas.ref("Model"), "example": describe_model(served, config)}
                 },
             },
-            **_errors(401, 403, 429, 503),
+            **_errors(*_ANYWHERE, *_GUARDED),
         },
     }
 
 
-def _probe(summary: str, description: str) -> dict[str, Any]:
+def _document() -> dict[str, Any]:
+    return {
+        "summary": "This document",
+        "operationId": "document",
+        "tags": ["operations"],
+        "responses": {
+            "200": {
+                "description": "OpenAPI 3.0",
+                "headers": _HEADERS,
+                "content": {JSON: {"schema": {"type": "object"}}},
+            },
+            **_errors(*_ANYWHERE, *_GUARDED),
+        },
+    }
+
+
+def _metrics() -> dict[str, Any]:
+    return {
+        "summary": "Metrics",
+        "tags": ["operations"],
+        "responses": {"200": _text("Prometheus metrics"), **_errors(*_ANYWHERE, *_GUARDED)},
+    }
+
+
+def _probe(summary: str, description: str, *errors: int) -> dict[str, Any]:
     return {
         "summary": summary,
         "tags": ["operations"],
-        "responses": {"200": {"description": description}},
+        "security": [],  # open: an orchestrator has no key
+        "responses": {"200": _text(description), **_errors(*_ANYWHERE, *errors)},
+    }
+
+
+def _text(description: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "headers": _HEADERS,
+        "content": {"text/plain": {"schema": {"type": "string"}}},
     }
 
 
 def _errors(*statuses: int) -> dict[str, Any]:
     responses = {}
-    for status in statuses:
+    for status in sorted(statuses):
         codes = {code: when for code, (s, when) in HTTP_ERRORS.items() if s == status}
         responses[str(status)] = {
             "description": "; ".join(f"`{code}`: {when}" for code, when in codes.items()),
@@ -167,6 +214,10 @@ def _errors(*statuses: int) -> dict[str, Any]:
     return responses
 
 
+_ANYWHERE: Final = (413, 431, 500)
+"""Statuses of every route: limits on chunks and heads, and a failure of the service."""
+_GUARDED: Final = (401, 403, 429, 503)
+"""Statuses of every route that is not a probe: keys, rates and capacity."""
 _HEADERS: Final = {
     "X-Request-ID": {"description": "the caller's, else a new one", "schema": {"type": "string"}}
 }

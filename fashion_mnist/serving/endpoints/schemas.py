@@ -3,6 +3,8 @@
 from typing import Any, Final
 
 from fashion_mnist.errors import HTTP_ERRORS
+from fashion_mnist.serving.protocol.bodies import MAX_FIELDS
+from fashion_mnist.serving.protocol.pixel_arrays import forms
 from fashion_mnist.spec import ModelSpec
 
 Schema = dict[str, Any]
@@ -15,12 +17,22 @@ _FLAG: Final[Schema] = {"type": "boolean"}
 _PROBABILITY: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 1}
 
 
-def build(spec: ModelSpec) -> dict[str, Schema]:
-    """Return all schemas by name."""
+def build(spec: ModelSpec, max_images: int) -> dict[str, Schema]:
+    """Return all schemas by name. max_images: limit on the images of a request."""
     return {
-        "Images": _images(spec),
-        "Files": {"type": "object", "properties": {"image": _list(FILE)}},
-        "Form": _object({"pixels": {**_TEXT, "description": "the list `pixels` as JSON text"}}),
+        "Images": _images(spec, max_images),
+        "Files": {
+            **_object({"image": _list(FILE, 1, max_images)}),
+            "additionalProperties": _TEXT,
+            "maxProperties": 1 + max_images,
+            "description": "files, under this or any other name; fields that are not files are ignored",
+        },
+        "Form": {
+            **_object({"pixels": _pixels_text(spec)}),
+            "additionalProperties": _TEXT,
+            "maxProperties": MAX_FIELDS,
+            "description": "other fields are ignored",
+        },
         "Prediction": _prediction(spec),
         "Batch": _object({"predictions": _list(ref("Prediction")), "model": _TEXT}),
         "Model": _model(),
@@ -35,10 +47,15 @@ def build(spec: ModelSpec) -> dict[str, Schema]:
     }
 
 
-def _images(spec: ModelSpec) -> Schema:
+def _images(spec: ModelSpec, max_images: int) -> Schema:
     shape = " x ".join(map(str, spec.shape))
-    picture = {**_TEXT, "description": "a picture file of any size in base64, or as a data URL"}
-    pixel = {**_INTEGER, "minimum": 0, "maximum": 255}
+    picture = {
+        **_TEXT,
+        "format": "byte",
+        "minLength": 1,
+        "description": "a picture file of any size in base64, or as a data URL",
+    }
+    images = [_image(form, spec) for form in forms(spec)]
     return {
         "type": "object",
         "description": "either `image` or `pixels`; the list alone is accepted too",
@@ -46,13 +63,36 @@ def _images(spec: ModelSpec) -> Schema:
         "maxProperties": 1,
         "additionalProperties": False,
         "properties": {
-            "image": {"oneOf": [picture, _list(picture)], "description": "one picture, or a batch"},
+            "image": {
+                "oneOf": [picture, _list(picture, 1, max_images)],
+                "description": "one picture, or a batch",
+            },
             "pixels": {
-                **_list({"oneOf": [pixel, _list({})]}),
+                # the last form of a gray image is one only within a batch
+                "anyOf": [*images[:3], *(_list(image, 1, max_images) for image in images)],
                 "description": f"{spec.pixel_count} integers 0..255, or {shape}, or a batch of either",
                 "example": [0, 0, 13, 255],
             },
         },
+    }
+
+
+def _image(form: tuple[int, ...], spec: ModelSpec) -> Schema:
+    """Return the schema of one image of numbers, nested in lists of the lengths `form`."""
+    image: Schema = {**_INTEGER, "minimum": 0, "maximum": 255}
+    black, binary = Schema(maximum=0), Schema(maximum=1)
+    for length in reversed(form):
+        image, black, binary = _list(image, length, length), {"items": black}, {"items": binary}
+    # refused as `pixels_scaled`: nothing above 1, unless all is 0
+    return {**image, "not": {**binary, "not": black}}
+
+
+def _pixels_text(spec: ModelSpec) -> Schema:
+    return {
+        **_TEXT,
+        "format": "json",
+        "minLength": 2 * spec.pixel_count + 1,  # a digit and a comma or bracket for each pixel
+        "description": "the list `pixels` as JSON text",
     }
 
 
@@ -110,8 +150,9 @@ def _object(properties: dict[str, Schema], optional: tuple[str, ...] = ()) -> Sc
     return {**schema, "required": required} if required else schema
 
 
-def _list(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
+def _list(items: Schema, at_least: int | None = None, at_most: int | None = None) -> Schema:
+    schema: Schema = {"type": "array", "items": items}
+    return schema if at_least is None else {**schema, "minItems": at_least, "maxItems": at_most}
 
 
 def _or_null(schema: Schema) -> Schema:

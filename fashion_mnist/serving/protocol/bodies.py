@@ -25,6 +25,8 @@ QUICK_BYTES: Final = 8_192
 small file can hold a large picture, so the same limit applies to the pixels of a picture."""
 LIST_ESCAPES: Final = ((b"%2C", b","), (b"%5B", b"["), (b"%5D", b"]"), (b"%20", b"+"))
 """Escapes of a JSON list's characters in a form; one form can hold millions of them."""
+MAX_FIELDS: Final = 16
+"""Most fields of a form that is not multipart."""
 MAX_ESCAPES: Final = 10_000
 """Most other escapes in one form: decoding each takes 250 bytes of memory."""
 
@@ -97,7 +99,7 @@ def read_form(body: bytes, spec: ModelSpec, limits: Limits) -> Images:
             f"accepted; send the digits unescaped, or send {JSON}",
         )
     try:
-        fields = dict(parse_qsl(body.decode("ascii"), strict_parsing=True, max_num_fields=16))
+        fields = dict(parse_qsl(body.decode("ascii"), strict_parsing=True, max_num_fields=MAX_FIELDS))
     except UnicodeDecodeError as error:
         raise InputError(
             "broken_form",

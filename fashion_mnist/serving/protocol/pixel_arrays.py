@@ -18,7 +18,7 @@ MAX_DEPTH: Final = 16
 def to_images(values: Any, spec: ModelSpec, max_images: int | None = None) -> Images:
     """Check numbers and convert them to images of the model's shape.
 
-    values: an array or nested lists of 0..255 in one of the `_forms` of an image, or with a leading n.
+    values: an array or nested lists of 0..255 in one of the `forms` of an image, or with a leading n.
     Numbers and lengths are checked before anything is converted. Raises InputError: wrong_pixel_type,
     wrong_pixel_count, wrong_shape, pixel_not_integer, pixels_scaled, pixel_out_of_range, empty_batch,
     too_deep, too_many_images; for a batch, with the index of the bad image.
@@ -58,7 +58,7 @@ def read_item(
     return _read_image(values, found, spec, index), found
 
 
-def _forms(spec: ModelSpec) -> tuple[tuple[int, ...], ...]:
+def forms(spec: ModelSpec) -> tuple[tuple[int, ...], ...]:
     """Return the shapes that an image may have; the last one, (1, H, W), only in a batch.
 
     A gray image may have an axis for its channel: the last axis with Keras, the first one with torch.
@@ -68,9 +68,9 @@ def _forms(spec: ModelSpec) -> tuple[tuple[int, ...], ...]:
 
 
 def _from_array(array: NDArray[Any], spec: ModelSpec, max_images: int | None) -> Images:
-    forms = _forms(spec)
-    single = array.shape in forms[:3]
-    if not single and array.shape[1:] not in forms:
+    accepted = forms(spec)
+    single = array.shape in accepted[:3]
+    if not single and array.shape[1:] not in accepted:
         raise _wrong_shape(array.shape, spec, None)
     if len(array) == 0:
         raise InputError("empty_batch", f"the array is empty, {_wanted(spec)}")
@@ -113,7 +113,7 @@ def _is_batch(shape: tuple[int, ...], spec: ModelSpec) -> bool:
 
     n x m numbers are n flat images or n rows of one image; a row is far shorter than an image.
     """
-    if shape in _forms(spec)[:3]:
+    if shape in forms(spec)[:3]:
         return False
     return len(shape) > len(spec.shape) or math.prod(shape[1:]) >= spec.pixel_count / 2
 
@@ -126,7 +126,7 @@ def _read_image(values: Any, shape: tuple[int, ...], spec: ModelSpec, index: int
     if not isinstance(values, list):
         raise InputError("wrong_shape", f"an image is {json_type(values)}, {_wanted(spec)}", index)
     found = _first_lengths(values)
-    if found not in _forms(spec):
+    if found not in forms(spec):
         raise _wrong_shape(found, spec, index)
     if found != shape:
         raise InputError(
