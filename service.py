@@ -13,7 +13,7 @@ from bentoml.exceptions import InvalidArgument
 from fashion_mnist.bentoml_internals import in_worker, replace_dead_workers_in_images
 from fashion_mnist.errors import FashionMnistError
 from fashion_mnist.registry import model_folder, store
-from fashion_mnist.serving import container
+from fashion_mnist.serving import container, supervision
 from fashion_mnist.serving.admission.key_ring import open_ring
 from fashion_mnist.serving.bento import HttpService, PredictInput, PredictOutput
 from fashion_mnist.serving.config import read_serve_config, unknown_variables
@@ -33,7 +33,8 @@ if not in_worker():
 
 try:
     config = read_serve_config()
-    chosen = store.choose(config.model, store.built_with(Path(__file__).parent))
+    heartbeat = supervision.open_heartbeat(config.worker_count)
+    chosen = supervision.handed_down() or store.choose(config.model, store.built_with(Path(__file__).parent))
     # a damaged model or a broken file of keys stops the start here, not in each worker
     model_folder.read_record(chosen.folder)
     ring = open_ring(config.api_keys_file, required=config.require_auth)
@@ -61,6 +62,12 @@ class FashionMnist:
     model = bentoml.models.BentoModel(chosen.name) if chosen.in_store else None
 
     config = config
+    heartbeat = heartbeat
+
+    @bentoml.on_deployment
+    def start_supervision() -> None:
+        """Hand the model down to the workers and watch them; BentoML calls this before it starts them."""
+        supervision.start(chosen, config.worker_count)
 
     def __init__(self) -> None:
         from fashion_mnist.serving.models.served_model import ServedModel

@@ -54,6 +54,7 @@ HTTP_ERRORS: Final[dict[str, tuple[int, str]]] = {
     "headers_too_large": (431, "the headers exceed 256 lines or 64 KB"),
     "internal_error": (500, "the service failed; its log has the cause"),
     "overloaded": (503, "too many requests are in flight"),
+    "deadline_exceeded": (503, "the answer would come after the request's X-Request-Timeout-Ms"),
     "not_ready": (503, "the model is not loaded, or the service is shutting down"),
 }
 """code -> (HTTP status, cause). Codes never change: clients branch on them."""

@@ -10,6 +10,7 @@ BentoML still provides serving, metrics and health endpoints. Replaced, and why:
 - its page at `/`, which loads scripts from elsewhere: see endpoints/documentation.py.
 """
 
+import faulthandler
 import functools
 import logging
 import sys
@@ -51,8 +52,11 @@ from fashion_mnist.serving.models.served_model import ServedModel
 from fashion_mnist.serving.monitoring.request_metrics import RequestMetrics
 from fashion_mnist.serving.protocol.bodies import QUICK_BYTES
 from fashion_mnist.serving.protocol.responses import Response, error_response, internal_error, json_response
+from fashion_mnist.serving.supervision import shared_file
+from fashion_mnist.serving.transport.balanced_server import ConnectionCounts, Stopping
 from fashion_mnist.serving.transport.edge import Edge
-from fashion_mnist.serving.transport.worker import FastPath, ServerInstallation, open_counts, shared_file
+from fashion_mnist.serving.transport.heartbeats import Heartbeat
+from fashion_mnist.serving.transport.worker import FastPath, ServerInstallation
 
 logger = logging.getLogger("bentoml.service")
 
@@ -82,8 +86,12 @@ def build(service: Service[Any], is_main: bool) -> ASGIApp:
     factory = AppFactory(service, is_main=is_main)
     app = Edge(factory(), factory.gate)
     if server_context.worker_index is not None:
-        counts = open_counts(factory.config.worker_count, server_context.worker_index)
-        factory.installation = ServerInstallation(factory.fast_path, counts, factory.config.keep_alive_s)
+        config = factory.config
+        counts = ConnectionCounts(
+            shared_file("connections"), config.worker_count, server_context.worker_index
+        )
+        stopping = Stopping(config.drain_s, factory.gate, factory.heartbeat)
+        factory.installation = ServerInstallation(factory.fast_path, counts, config.keep_alive_s, stopping)
     return app
 
 
@@ -96,6 +104,7 @@ class AppFactory(ServiceAppFactory):
         self.config: ServeConfig = self.service.inner.config
         self.gate = self._build_gate(self.config)
         self.endpoint = PredictEndpoint(lambda: self.instance.served, self.config)
+        self.heartbeat: Heartbeat | None = self.service.inner.heartbeat
         self.installation: ServerInstallation | None = None
 
     def __call__(self) -> Starlette:
@@ -175,6 +184,7 @@ class AppFactory(ServiceAppFactory):
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         served = self.instance.served
         await served.predict(served.example)
+        served.queue.on_pace = self.gate.capacity.adapt
         if self.enable_metrics:
             served.start_counting(
                 self.adaptive_batch_size_hist.labels(
@@ -185,6 +195,9 @@ class AppFactory(ServiceAppFactory):
                     service_name=server_context.bento_name,
                 )
             )
+        if self.heartbeat is not None:
+            faulthandler.enable()  # a worker that hangs shows where, before it is killed
+            self.heartbeat.start()
 
     async def model_view(self, request: Request) -> StarletteResponse:
         return _json(model_info.describe_model(self.instance.served, self.config))

@@ -53,7 +53,11 @@ class ServeConfig(BaseSettings):
     max_latency_ms: int = Field(
         10_000, ge=1, description="a request that waits longer in the queue is answered 503"
     )
-    max_in_flight: int = Field(1024, ge=1, description="requests in flight per worker; more are answered 503")
+    max_in_flight: int = Field(
+        4096,
+        ge=1,
+        description="requests in flight per worker, if they can be answered in 0.75 s; more are answered 503",
+    )
     max_body_bytes: int = Field(33_554_432, ge=1, description="largest request body")
     max_buffered_bytes: int = Field(
         134_217_728,
@@ -72,6 +76,12 @@ class ServeConfig(BaseSettings):
     body_timeout_s: float = Field(20.0, gt=0, le=3600, description="seconds for a request body to arrive")
     keep_alive_s: int = Field(
         75, ge=1, le=3600, description="seconds that an idle connection stays open; longer than a proxy's"
+    )
+    drain_s: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="seconds that a service told to stop goes on serving, while /readyz answers 503",
     )
     cors_origins: str = Field("", description="origins that browsers may call from, comma-separated, or `*`")
     access_log: bool = Field(False, description="log every request")

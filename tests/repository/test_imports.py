@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "serving.endpoints": "imaging inference serving.admission serving.config serving.models serving.protocol "
     "serving.transport",
     "serving": "serving.admission serving.admission.client_address serving.admission.key_file "
-    "serving.admission.key_ring serving.admission.rates serving.config "
+    "serving.admission.key_ring serving.admission.rates serving.config registry "
     "serving.endpoints serving.models serving.monitoring "
     "serving.protocol serving.transport",
 }

@@ -13,10 +13,12 @@ import yaml
 from support.paths import ROOT
 
 from fashion_mnist.serving.config import ServeConfig
+from fashion_mnist.serving.transport.balanced_server import END_S
+from fashion_mnist.serving.transport.worker import FINISH_S
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.30", "1.33", "1.37")
-"""The oldest version that supports the preStop sleep, and newer ones."""
+"""The oldest version whose schemas were tried, and newer ones."""
 
 
 def load(name: str) -> dict[str, Any]:
@@ -137,8 +139,9 @@ def test_the_pod_has_no_more_rights_than_it_needs() -> None:
     assert MANIFESTS["network.yaml"]["spec"]["egress"] == []
 
 
-def test_the_grace_period_covers_the_pre_stop_sleep() -> None:
-    assert POD["terminationGracePeriodSeconds"] > 2 * CONTAINER["lifecycle"]["preStop"]["sleep"]["seconds"]
+def test_the_grace_period_covers_draining_and_the_requests_in_progress() -> None:
+    (drain_s,) = (float(v["value"]) for v in CONTAINER["env"] if v["name"] == "FASHION_MNIST_DRAIN_S")
+    assert POD["terminationGracePeriodSeconds"] >= drain_s + FINISH_S + END_S
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed: kustomize not run")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Final
 
 from fashion_mnist.errors import InputError
@@ -10,18 +11,41 @@ SMALL_BYTES: Final = 6_000_000
 """Photographs are smaller."""
 
 
+LONGEST_WAIT_S: Final = 0.75
+"""No more requests are let in than can be answered in this time."""
+MIN_IN_FLIGHT: Final = 64
+REST_S: Final = 0.25
+MAX_REST_S: Final = 1.0
+REFUSALS: Final = 0.25
+"""A refusal takes a third of the time of an answer, so refusals are limited to a part of the answers."""
+
+
 class Capacity:
-    """Requests in flight, up to `max_in_flight`."""
+    """Requests in flight: at most `max_in_flight`, and no more than are answered in LONGEST_WAIT_S."""
 
     def __init__(self, max_in_flight: int) -> None:
         self.max_in_flight = max_in_flight
+        self.limit = max_in_flight
         self.in_flight = 0
+        self.pace_s = 0.0
+        self.rests_until = 0.0
+
+    def adapt(self, pace_s: float) -> None:
+        """Adapt the limit to the pace of the model under load: seconds per request."""
+        self.pace_s = pace_s
+        self.limit = min(self.max_in_flight, max(MIN_IN_FLIGHT, int(LONGEST_WAIT_S / pace_s)))
 
     def enter(self) -> None:
         """Add a request to the count. Raises InputError: overloaded."""
-        if self.in_flight >= self.max_in_flight:
+        if self.in_flight >= self.limit:
             raise InputError("overloaded", f"{self.in_flight} requests are in flight; try again in a moment")
         self.in_flight += 1
+
+    def rest_s(self) -> float:
+        """Return how long a refused connection must wait, so that clients come back one after the other."""
+        now = monotonic()
+        self.rests_until = min(max(self.rests_until + self.pace_s / REFUSALS, now + REST_S), now + MAX_REST_S)
+        return self.rests_until - now
 
     def leave(self) -> None:
         """Remove a request from the count."""

@@ -22,7 +22,8 @@ from fashion_mnist.serving.monitoring.request_metrics import RequestMetrics
 from fashion_mnist.serving.protocol.responses import Header, Headers, Response, error_response
 
 METRICS_PATH: Final = "/metrics"
-PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", METRICS_PATH})
+READY_PATH: Final = "/readyz"
+PROBES: Final = frozenset({"/livez", READY_PATH, "/healthz", METRICS_PATH})
 """Answered whatever the load: a busy service is not a dead one, and its operator must see why it is busy."""
 
 NO_SNIFFING: Final[Header] = (b"x-content-type-options", b"nosniff")
@@ -123,6 +124,7 @@ class Gate:
         self.rates = rates
         self.rate = rate
         self.proxies = proxies
+        self.draining = False  # the worker stops soon
 
     def admit(self, method: str, path: str, headers: Headers, client: Client | None) -> Ticket | Response:
         """Admit a request, or return the response that ends it here, complete and recorded.
@@ -162,6 +164,8 @@ class Gate:
                 return Response(200, ((b"content-length", b"0"), *preflight), b"")
         if self.access is not None:
             self._authorize(ticket, headers, self.access)
+        if self.draining and ticket.path == READY_PATH:
+            raise InputError("not_ready", "the service is about to stop; send requests elsewhere")
         if ticket.path not in PROBES:
             self._limit(ticket)
             self.capacity.enter()

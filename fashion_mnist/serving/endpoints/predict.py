@@ -23,10 +23,11 @@ from fashion_mnist.serving.protocol.requests import (
     Limits,
     PictureFiles,
     PredictRequest,
+    read_deadline,
     read_head,
 )
 from fashion_mnist.serving.protocol.responses import Response, error_response, internal_error, json_response
-from fashion_mnist.serving.transport.edge import TICKET, send_response
+from fashion_mnist.serving.transport.edge import CYCLE, TICKET, send_response
 from fashion_mnist.serving.transport.fast_path import Exchange
 from fashion_mnist.serving.transport.request_body import receive_body
 from fashion_mnist.spec import ModelSpec
@@ -65,6 +66,7 @@ class PredictEndpoint:
         served = self.current()
         headers = dict(scope["headers"])
         kind, options = read_head(headers, scope["query_string"], served.spec)
+        deadline = read_deadline(headers)
         announced, timeout_s = headers.get(b"content-length"), self.config.body_timeout_s
         body = await receive_body(receive, announced, self.limits.body_bytes, timeout_s, reserve)
         kind = bodies.settle_kind(kind, body)
@@ -75,7 +77,14 @@ class PredictEndpoint:
             images = await self._decode(kind, content_type, body, served.spec, receive)
         request = PredictRequest(*images, options)
         ticket.charge(len(request.images))
-        predictions = await served.predict(request.images)
+        cycle = scope.get(CYCLE)  # of Uvicorn
+        has_left = None if cycle is None else lambda: bool(cycle.disconnected)
+        try:
+            predictions = await served.predict(request.images, deadline, has_left)
+        except InputError:
+            if has_left is not None and has_left():
+                raise ClientDisconnect from None
+            raise
         if len(predictions) <= PIECE_IMAGES:
             return served.encode(predictions, request)
         return await self.decoders.light.run(functools.partial(served.encode, predictions, request))
@@ -108,7 +117,9 @@ class PredictEndpoint:
         if len(body) > min(self.limits.body_bytes, PIECE_IMAGES * served.spec.pixel_count):
             return False
         try:
-            kind, options = read_head(dict(exchange.headers), exchange.query, served.spec)
+            headers = dict(exchange.headers)
+            kind, options = read_head(headers, exchange.query, served.spec)
+            deadline = read_deadline(headers)
             kind = bodies.settle_kind(kind, body)
             if not bodies.is_quick(kind, body):
                 return False
@@ -119,7 +130,7 @@ class PredictEndpoint:
             exchange.respond(failure(error))
         else:
             request = PredictRequest(*images, options)
-            served.enqueue(request.images, Responder(exchange, served, request))
+            served.enqueue(request.images, Responder(exchange, served, request), deadline)
         return True
 
 
@@ -133,12 +144,15 @@ class Responder:
         self.served = served
         self.request = request
 
-    def done(self) -> bool:
-        """Return False: a request is completed and counted even if its client has left."""
-        return False
+    def has_left(self) -> bool:
+        """Return whether the client has left."""
+        return self.exchange.disconnected
 
     def set_result(self, result: Predictions | Exception, /) -> None:
         """Write the response."""
+        if self.exchange.disconnected:
+            self.exchange.abandon()
+            return
         try:
             if isinstance(result, Exception):
                 raise result

@@ -16,11 +16,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from fashion_mnist.errors import InputError
 
 logger = logging.getLogger("bentoml.service")
+
+MEMORY: Final = 0.9
+"""Weight of the past in moving averages."""
+MAX_JUMP: Final = 4.0
+"""Cap on a new value, in multiples of the average: one interruption hardly moves it."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -28,19 +33,37 @@ Result = TypeVar("Result", contravariant=True)
 
 
 class Waiter(Protocol[Result]):
-    """Receives one result. `asyncio.Future` qualifies."""
+    """Receives one result."""
 
-    def done(self) -> bool:
+    def has_left(self) -> bool:
         """Return whether nobody is waiting for the result any more."""
 
     def set_result(self, result: Result | Exception, /) -> None:
         """Receive the result, or the exception in its place; called once, in the event loop."""
 
 
-class Job(NamedTuple, Generic[In, Out]):
-    """An item in the queue. since: seconds of time.monotonic() at which it was enqueued."""
+class FutureWaiter(Generic[Out]):
+    """Hands the result to a future. left: returns whether the client has left, None if that is unknown."""
 
-    since: float
+    def __init__(self, future: "asyncio.Future[Out | Exception]", left: Callable[[], bool] | None) -> None:
+        self.future = future
+        self.left = left
+
+    def has_left(self) -> bool:
+        """Return whether the task was cancelled, or its client has left."""
+        return self.future.done() or (self.left is not None and self.left())
+
+    def set_result(self, result: Out | Exception, /) -> None:
+        """Set the future's result."""
+        if not self.future.done():
+            self.future.set_result(result)
+
+
+class Job(NamedTuple, Generic[In, Out]):
+    """An item in the queue. until: the time.monotonic() at which it is refused with the code `late`."""
+
+    until: float
+    late: str
     item: In
     waiter: Waiter[Out]
 
@@ -52,6 +75,7 @@ class BatchQueue(Generic[In, Out]):
     is_brief: whether a batch runs in the event loop, which is blocked meanwhile, or in a thread.
     sizes: allowed batch sizes in descending order, ending with 1. max_wait_s: seconds that an item may wait;
     then its result is InputError: overloaded. This is checked between batches only, not while one hangs.
+    pace_s: seconds per item while full batches wait, a moving average; on_pace is called with it.
     """
 
     def __init__(
@@ -70,19 +94,38 @@ class BatchQueue(Generic[In, Out]):
         self._busy = False  # a batch runs in the thread
         self._planned = False  # `_look` is scheduled
         self._seen = 0
+        self.pace_s = 0.0
+        self.on_pace: Callable[[float], None] | None = None
+        self._started_at: float | None = None  # the last batch, if another full one was waiting then
+        self._started = 0  # items in it
 
-    async def submit(self, item: In) -> Out:
-        """Enqueue an item and wait for its result. Raises what `run` raises, and InputError: overloaded."""
+    async def submit(
+        self, item: In, deadline: float | None = None, left: Callable[[], bool] | None = None
+    ) -> Out:
+        """Enqueue an item and wait for its result; see `enqueue` and FutureWaiter.
+
+        Raises what `run` raises, and InputError: overloaded, deadline_exceeded.
+        """
         future: asyncio.Future[Out | Exception] = asyncio.get_running_loop().create_future()
-        self.enqueue(item, future)
+        self.enqueue(item, FutureWaiter(future, left), deadline)
         result = await future
         if isinstance(result, Exception):
             raise result
         return result
 
-    def enqueue(self, item: In, waiter: Waiter[Out]) -> None:
-        """Queue an item; its waiter receives a result, or InputError after `max_wait_s`."""
-        self._waiting.append(Job(time.monotonic(), item, waiter))
+    def enqueue(self, item: In, waiter: Waiter[Out], deadline: float | None = None) -> None:
+        """Queue an item; its waiter receives a result, or InputError after `max_wait_s` or the deadline.
+
+        deadline: a time.monotonic(); an item that can hardly meet it is refused at once.
+        """
+        now = time.monotonic()
+        until, late = now + self.max_wait_s, "overloaded"
+        if deadline is not None and deadline < until:
+            until, late = deadline, "deadline_exceeded"
+            if now + len(self._waiting) * self.pace_s >= deadline:
+                waiter.set_result(_too_late(late))
+                return
+        self._waiting.append(Job(until, late, item, waiter))
         self._plan()
 
     def _plan(self) -> None:
@@ -102,19 +145,41 @@ class BatchQueue(Generic[In, Out]):
             asyncio.get_running_loop().call_soon(self._look)
         else:
             self._planned = False
-            self._refuse_late()
-            if self._waiting:
-                self._start_batch()
+            self._start_batch()
 
-    def _refuse_late(self) -> None:
-        oldest = time.monotonic() - self.max_wait_s
-        while self._waiting and self._waiting[0].since < oldest:
-            late = f"the request waited longer than {self.max_wait_s:g} s; try again"
-            _hand_out([self._waiting.popleft()], [InputError("overloaded", late)])
+    def _take(self) -> list[Job[In, Out]]:
+        """Take the next batch from the queue; refuse what is too late, drop what nobody waits for."""
+        now = time.monotonic()
+        jobs: list[Job[In, Out]] = []
+        while self._waiting and len(jobs) < self.sizes[0]:
+            job = self._waiting.popleft()
+            if job.until > now and not job.waiter.has_left():
+                jobs.append(job)
+            else:
+                _hand_out([job], [_too_late(job.late)])
+        if jobs:
+            size = next(size for size in self.sizes if size <= len(jobs))
+            self._waiting.extendleft(reversed(jobs[size:]))
+            del jobs[size:]
+        self._measure(now, len(jobs))
+        return jobs
+
+    def _measure(self, now: float, size: int) -> None:
+        """Update the pace: how fast items pass while the queue is never empty."""
+        if self._started_at is not None:
+            took_s = (now - self._started_at) / self._started
+            if self.pace_s:
+                took_s = MEMORY * self.pace_s + (1 - MEMORY) * min(took_s, MAX_JUMP * self.pace_s)
+            self.pace_s = took_s
+            if self.on_pace is not None:
+                self.on_pace(took_s)
+        self._started_at = now if size == self.sizes[0] <= len(self._waiting) else None
+        self._started = size
 
     def _start_batch(self) -> None:
-        size = next(size for size in self.sizes if size <= len(self._waiting))
-        jobs = [self._waiting.popleft() for _ in range(size)]
+        jobs = self._take()
+        if not jobs:
+            return
         items = [job.item for job in jobs]
         try:
             brief = self.is_brief(items)
@@ -151,9 +216,11 @@ class BatchQueue(Generic[In, Out]):
 
 def _hand_out(jobs: Sequence[Job[In, Out]], results: Sequence[Out | Exception]) -> None:
     for job, result in zip(jobs, results, strict=True):
-        if job.waiter.done():
-            continue
         try:
             job.waiter.set_result(result)
         except Exception:  # a failing waiter must not cost the others their results
             logger.exception("a response could not be written")
+
+
+def _too_late(code: str) -> InputError:
+    return InputError(code, "the request would wait, or has waited, too long for the model; try again later")

@@ -2,7 +2,7 @@
 
 import contextlib
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.registry import model_folder
 from fashion_mnist.registry.store import ChosenModel
 from fashion_mnist.serving.config import ServeConfig
-from fashion_mnist.serving.models.batching import BatchQueue, Waiter
+from fashion_mnist.serving.models.batching import MAX_JUMP, MEMORY, BatchQueue, Waiter
 from fashion_mnist.serving.monitoring.prediction_metrics import PredictionCounters, error_counters, show_model
 from fashion_mnist.serving.protocol.requests import PredictRequest
 from fashion_mnist.serving.protocol.responses import encode_predictions
@@ -28,11 +28,6 @@ requests share the model with it."""
 BRIEF_S: Final = 0.02
 """Longest batch that may block the event loop. A longer one runs in a thread, which competes with the event
 loop for the GIL and the CPU and costs a quarter of the throughput."""
-MEMORY: Final = 0.9
-"""Weight of the past in the moving average of the time an image takes."""
-MAX_JUMP: Final = 4.0
-"""Cap on a new value, in multiples of the average: one interrupted batch moves the average by 30 % at most
-and does not send the next one to the thread; a lasting slowdown by 20 times is noticed within 12 batches."""
 
 
 class ServedModel:
@@ -80,18 +75,31 @@ class ServedModel:
         self._counters = PredictionCounters(self.spec.classes, calibrated=record.ood_threshold is not None)
         self._batch_sizes = batch_sizes
 
-    def enqueue(self, images: NDArray[np.uint8], waiter: Waiter[Predictions]) -> None:
-        """Queue images, uint8 (n, H, W[, 3]) with n up to PIECE_IMAGES; the waiter receives predictions."""
-        self.queue.enqueue(images, waiter)
+    def enqueue(
+        self, images: NDArray[np.uint8], waiter: Waiter[Predictions], deadline: float | None = None
+    ) -> None:
+        """Queue images, uint8 (n, H, W[, 3]) with n up to PIECE_IMAGES; the waiter receives predictions.
 
-    async def predict(self, images: NDArray[np.uint8]) -> Predictions:
+        deadline: a time.monotonic() at which they are of no use any more.
+        """
+        self.queue.enqueue(images, waiter, deadline)
+
+    async def predict(
+        self,
+        images: NDArray[np.uint8],
+        deadline: float | None = None,
+        left: Callable[[], bool] | None = None,
+    ) -> Predictions:
         """Classify uint8 images (n, H, W[, 3]) through the queue; n is at least 1.
 
-        Raises InputError: overloaded, and what the network raises.
+        deadline: see `enqueue`. left: returns whether the client has left; then the rest is dropped.
+
+        Raises InputError: overloaded, deadline_exceeded, and what the network raises.
         """
         parts = []
         for start in range(0, len(images), PIECE_IMAGES):
-            parts.append(await self.queue.submit(images[start : start + PIECE_IMAGES]))  # noqa: PERF401
+            piece = images[start : start + PIECE_IMAGES]
+            parts.append(await self.queue.submit(piece, deadline, left))
         return Predictions.join(parts)
 
     def run_batch(self, items: Sequence[NDArray[np.uint8]]) -> list[Predictions]:

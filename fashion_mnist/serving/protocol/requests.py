@@ -1,5 +1,6 @@
 """The head of a request to /predict: media type, query parameters, limits."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -26,6 +27,8 @@ MULTIPART: Final = "multipart/form-data"
 NPY: Final = "application/x-npy"
 CONTENT_TYPES: Final = (JSON, *PICTURE_TYPES, MULTIPART, FORM, NPY)
 MAX_PARAMETERS: Final = 16
+TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
+MAX_TIMEOUT_MS: Final = 3_600_000
 
 
 Images = tuple[NDArray[np.uint8], bool]
@@ -110,6 +113,23 @@ def read_head(headers: dict[bytes, bytes], query: bytes, spec: ModelSpec) -> tup
             "send it uncompressed, without this header",
         )
     return _read_kind(headers.get(b"content-type", b"").decode("latin-1")), options
+
+
+def read_deadline(headers: dict[bytes, bytes]) -> float | None:
+    """Return the time.monotonic() at which the caller gives up, None if it does not say.
+
+    Raises InputError: bad_parameter.
+    """
+    text = headers.get(TIMEOUT_HEADER)
+    if text is None:
+        return None
+    if not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= MAX_TIMEOUT_MS:
+        came = text[:40].decode("latin-1")
+        raise InputError(
+            "bad_parameter",
+            f"X-Request-Timeout-Ms is {came!r}, expected milliseconds, a whole number 1..{MAX_TIMEOUT_MS}",
+        )
+    return time.monotonic() + int(text) / 1000
 
 
 def read_options(query: str, spec: ModelSpec) -> Options:

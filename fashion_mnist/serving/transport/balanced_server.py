@@ -13,19 +13,25 @@ docs/performance.md has the figures.
 """
 
 import asyncio
+import contextlib
 import errno
 import logging
 import mmap
 import os
 import resource
+import signal
 import socket
 import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from types import FrameType
+from typing import Any, Final, NamedTuple
 
 import uvicorn
+
+from fashion_mnist.serving.admission.gate import Gate
+from fashion_mnist.serving.transport.heartbeats import Heartbeat
 
 logger = logging.getLogger("bentoml.service")
 
@@ -40,6 +46,8 @@ OTHER_DESCRIPTORS: Final = 64
 """What a worker opens besides connections: 35 when it serves."""
 SURPLUS: Final = 16
 """When a worker is full, one in so many connections is closed."""
+END_S: Final = 10.0
+"""For a worker to end after its last request."""
 TCP_INFO_WAITING: Final = struct.Struct("=24xI")
 """tcpi_unacked of Linux's tcp_info: for a listening socket, the connections that wait to be accepted."""
 
@@ -47,14 +55,17 @@ TCP_INFO_WAITING: Final = struct.Struct("=24xI")
 class ConnectionCounts:
     """Open connections of all workers, in a file: one number each, written by its worker only."""
 
-    def __init__(self, path: Path, workers: int, index: int) -> None:
+    def __init__(self, path: Path | None, workers: int, index: int) -> None:
         size = 4 * workers
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.truncate(descriptor, size)
-            self._numbers = memoryview(mmap.mmap(descriptor, size)).cast("i")
-        finally:
-            os.close(descriptor)
+        if path is None:  # of this worker alone
+            self._numbers = memoryview(mmap.mmap(-1, size)).cast("i")
+        else:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.truncate(descriptor, size)
+                self._numbers = memoryview(mmap.mmap(descriptor, size)).cast("i")
+            finally:
+                os.close(descriptor)
         self._index = index % workers
         self.mine = 0
 
@@ -99,12 +110,26 @@ class ObservedSet(set[Any]):
         self.changed()
 
 
+class Stopping(NamedTuple):
+    """How a worker stops.
+
+    drain_s: seconds that it goes on serving after SIGTERM, while /readyz answers 503. gate: learns of it.
+    heartbeat: None if nobody watches this worker.
+    """
+
+    drain_s: float
+    gate: Gate
+    heartbeat: Heartbeat | None
+
+
 class BalancedServer(uvicorn.Server):
     """A Uvicorn server that accepts connections itself. counts: of all workers that share its sockets."""
 
-    def __init__(self, config: uvicorn.Config, counts: ConnectionCounts) -> None:
+    def __init__(self, config: uvicorn.Config, counts: ConnectionCounts, stopping: Stopping) -> None:
         super().__init__(config)
         self.counts = counts
+        self.stopping = stopping
+        self.stop_at: float | None = None  # time.monotonic() at which draining ends
         self.listening: set[socket.socket] = set()
         self.opening: dict[Any, asyncio.Task[None]] = {}
         self.last_closed_at = 0.0  # time.monotonic() of the last connection that closed
@@ -116,14 +141,37 @@ class BalancedServer(uvicorn.Server):
         self.server_state.connections = ObservedSet(self._count)
         for listener in sockets or []:
             listener.setblocking(False)
+            listener.listen(self.config.backlog)  # again, if the workers before have shut it
             self.listening.add(listener)
             loop.add_reader(listener, self._accept_share, listener)
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.stopping.gate.draining = True
+        if sig == signal.SIGTERM and self.stop_at is None and self.stopping.drain_s > 0:
+            self._captured_signals.append(sig)
+            self.stop_at = time.monotonic() + self.stopping.drain_s
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        if self.stop_at is not None and time.monotonic() >= self.stop_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        heartbeat, finish_s = self.stopping.heartbeat, self.config.timeout_graceful_shutdown or 0
+        stops_all = heartbeat is None or heartbeat.stop(finish_s + END_S)
         loop = asyncio.get_running_loop()
         for listener in self.listening:
             loop.remove_reader(listener)
+            while self._accept(listener):  # clients that have connected already
+                pass
+            if stops_all:  # refuse connections; the parent holds the socket until all workers have ended
+                with contextlib.suppress(OSError):
+                    listener.shutdown(socket.SHUT_RD)
         self.listening.clear()
+        while self.opening:
+            await asyncio.sleep(0)
         await super().shutdown(sockets)
 
     def _accept_share(self, listener: socket.socket) -> None:

@@ -12,6 +12,9 @@ from fashion_mnist.serving.protocol.responses import Response, error_response
 TICKET: Final = "fashion_mnist.ticket"
 """Scope key of the ticket, under which endpoints find it, and the edge that of a request already admitted."""
 
+CYCLE: Final = "fashion_mnist.cycle"
+"""Scope key of Uvicorn's cycle, which knows at once when the client has left."""
+
 
 class Edge:
     """Admits requests, and rejects WebSockets with a JSON error; the application would send a bare 403."""

@@ -17,11 +17,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from fashion_mnist.serving.admission.gate import Gate, Ticket
 from fashion_mnist.serving.protocol.responses import Headers, Response, error_response, internal_error
-from fashion_mnist.serving.transport.edge import TICKET
+from fashion_mnist.serving.transport.edge import CYCLE, TICKET
 from fashion_mnist.serving.transport.http_limits import LimitedProtocol
 
 logger = logging.getLogger("bentoml.service")
 
+HOLD_S: Final = 0.02
+"""How long the fast path waits for the rest of a body; many clients send it right behind the head."""
 MAX_URL_BYTES: Final = 256
 """More than any valid query needs. Uvicorn rejects URLs of 64 KB, but the fast path bypasses that check."""
 
@@ -43,7 +45,7 @@ class Exchange:
         self.query = query
         self.body = body
         self.ticket: Ticket | None = None
-        self.keep_alive: bool = protocol.parser.should_keep_alive()
+        self.keep_alive: bool = protocol.parser.should_keep_alive() and not protocol.gate.draining
         self.disconnected = False
         self.response_complete = False
 
@@ -57,6 +59,12 @@ class Exchange:
         finally:
             if ticket is not None:
                 ticket.finish(response.status)
+
+    def abandon(self) -> None:
+        """Hand back the ticket of a request whose client has left."""
+        self.response_complete = True
+        if self.ticket is not None:
+            self.ticket.finish(None)
 
     def _write(self, response: Response) -> None:
         self.response_complete = True
@@ -74,6 +82,8 @@ class Exchange:
             transport.close()
         # starts requests that were pipelined behind this one, and the timer of the idle connection
         self.protocol.on_response_complete()
+        if response.status == 503:
+            self.protocol.rest(self.protocol.gate.capacity.rest_s())
 
 
 Handler = Callable[[Exchange], bool]
@@ -98,13 +108,21 @@ class FastPathProtocol(LimitedProtocol):
         self.gate = gate
         self.handler = handler
         self.held: bytearray | None = None
+        self.hold_timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        # the rest of the body comes later, soon if the client sends head and body apart
+        if self.held is not None and self.hold_timer is None:
+            self.hold_timer = self.loop.call_later(HOLD_S, self._stop_holding)
+
+    def _stop_holding(self) -> None:
+        """Give up waiting for the rest of a body: a slow one needs ASGI's timeout."""
+        self.hold_timer = None
         if self.held is None or self.deaf or self.transport.is_closing():
             return
         try:
-            self._pass_on()  # the rest of the body comes later, and a slow body needs ASGI's timeout
+            self._pass_on()
         except httptools.HttpParserError:
             self.send_400_response("Invalid HTTP request received.")
 
@@ -129,8 +147,10 @@ class FastPathProtocol(LimitedProtocol):
             # the parser may deliver the next pipelined request before this one is answered: until then,
             # Uvicorn must find this exchange in the place of the current cycle
             previous, self.cycle = self.cycle, exchange  # type: ignore[assignment]
+            self._stop_timer()
             if self._answer(exchange):
-                self.held, self.idle = None, True
+                self._release()
+                self.idle = True
                 return
             self.cycle = previous
             self.scope[TICKET] = exchange.ticket  # type: ignore[typeddict-unknown-key]
@@ -160,6 +180,9 @@ class FastPathProtocol(LimitedProtocol):
         Uvicorn calls this when the head is complete, or when it is the turn of a pipelined request.
         """
         scope: Any = cycle.scope
+        scope[CYCLE] = cycle
+        if self.gate.draining:
+            cycle.keep_alive = False
         if TICKET not in scope and not self.pipeline:  # with more of them waiting, this would recurse
             exchange = Exchange(self)
             exchange.is_head = scope["method"] == "HEAD"
@@ -194,7 +217,15 @@ class FastPathProtocol(LimitedProtocol):
 
     def _pass_on(self) -> None:
         """Hand the request to the application, replaying what has arrived of it."""
-        body, self.held = self.held, None
+        body = self._release()
         super().on_headers_complete()
         if body:
             super().on_body(bytes(body))
+
+    def _release(self) -> bytearray | None:
+        """Hold nothing any more; return what was held of the body."""
+        if self.hold_timer is not None:
+            self.hold_timer.cancel()
+            self.hold_timer = None
+        body, self.held = self.held, None
+        return body

@@ -102,6 +102,16 @@ class LimitedProtocol(HttpToolsProtocol):
             self.fault = _too_large()
             self.send_400_response("")
 
+    def rest(self, seconds: float) -> None:
+        """Read nothing for a while: a client that was refused and asks again at once must wait."""
+        if not self.transport.is_closing():
+            self.flow.pause_reading()
+            self.loop.call_later(seconds, self._end_rest)
+
+    def _end_rest(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._watch_reading(0)

@@ -7,16 +7,14 @@ replaced for exactly that call.
 
 import functools
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
 
 from fashion_mnist.serving.admission.gate import Gate
-from fashion_mnist.serving.transport.balanced_server import BalancedServer, ConnectionCounts
+from fashion_mnist.serving.transport.balanced_server import BalancedServer, ConnectionCounts, Stopping
 from fashion_mnist.serving.transport.fast_path import FastPathProtocol, Handler
 from fashion_mnist.serving.transport.http_limits import LimitedProtocol
 
@@ -25,6 +23,8 @@ logger = logging.getLogger("bentoml.service")
 UVICORN_KEEP_ALIVE_S: Final = 5
 """The default of Uvicorn and of BentoML's worker. Proxies keep connections open for 60 s, and answer 502 to a
 request that they send on one that the service is closing."""
+FINISH_S: Final = 30
+"""How long a worker that stops waits for the requests under way; Uvicorn would wait for ever."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,17 @@ class FastPath:
 class ServerInstallation:
     """Replaces `uvicorn.Server` until it is constructed once, or until `check`.
 
-    fast_path: None sends every request through ASGI. counts: None leaves accepting to Uvicorn.
-    keep_alive_s: replaces Uvicorn's default, but not another value of `bentoml serve --timeout-keep-alive`.
+    fast_path: None sends every request through ASGI. keep_alive_s: replaces Uvicorn's default, but not
+    another value of `bentoml serve --timeout-keep-alive`.
     """
 
     def __init__(
-        self, fast_path: FastPath | None, counts: ConnectionCounts | None, keep_alive_s: int
+        self, fast_path: FastPath | None, counts: ConnectionCounts, keep_alive_s: int, stopping: Stopping
     ) -> None:
         self.fast_path = fast_path
         self.counts = counts
         self.keep_alive_s = keep_alive_s
+        self.stopping = stopping
         self.used = False
         self._original: Callable[..., uvicorn.Server] = uvicorn.Server
         uvicorn.Server = self._make_server  # type: ignore[misc, assignment]
@@ -68,24 +69,14 @@ class ServerInstallation:
         self._restore()
         if config.timeout_keep_alive == UVICORN_KEEP_ALIVE_S:
             config.timeout_keep_alive = self.keep_alive_s
+        if config.timeout_graceful_shutdown is None:
+            config.timeout_graceful_shutdown = FINISH_S
         protocol: Any = LimitedProtocol
         if self.fast_path is not None:
             protocol = functools.partial(FastPathProtocol, **vars(self.fast_path))
         config.http = protocol
         config.proxy_headers = False  # the gate finds the client's address, on both ways in
-        return self._original(config) if self.counts is None else BalancedServer(config, self.counts)
+        return BalancedServer(config, self.counts, self.stopping)
 
     def _restore(self) -> None:
         uvicorn.Server = self._original  # type: ignore[misc, assignment]
-
-
-def open_counts(workers: int, index: int) -> ConnectionCounts | None:
-    """Map the workers' counts of connections, in the folder that BentoML makes for its metrics, or None."""
-    path = shared_file("connections")
-    return None if path is None else ConnectionCounts(path, workers, index)
-
-
-def shared_file(name: str) -> Path | None:
-    """Return the path of a file that all workers share, in the folder that BentoML makes for its metrics."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    return None if folder is None else Path(folder) / f"{name}-{os.getppid()}"

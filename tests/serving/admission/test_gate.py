@@ -114,7 +114,7 @@ def test_edge_and_fast_path_of_a_worker_share_one_gate(monkeypatch: pytest.Monke
 
     installed: list[Any] = []
 
-    def install(fast_path: Any, counts: Any, keep_alive_s: int) -> None:
+    def install(fast_path: Any, *others: Any) -> None:
         installed.append(fast_path)
 
     monkeypatch.setattr(app, "ServerInstallation", install)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
 
 import pytest
@@ -118,11 +119,54 @@ def test_an_item_that_waits_too_long_is_refused() -> None:
         await asyncio.sleep(0.01)
         model.free.set()
         assert await first == 2
-        with pytest.raises(InputError, match="waited longer than 0 s"):
+        with pytest.raises(InputError, match="has waited, too long"):
             await late
         assert model.batches == [[1]]
         model.queue.max_wait_s = 10
         assert await model.submit(3) == 6
+
+    run(test())
+
+
+def test_an_item_is_dropped_after_its_deadline_or_when_its_client_has_left() -> None:
+    async def test() -> None:
+        model = Model()
+        first = asyncio.create_task(model.submit(1))
+        await wait_for(lambda: bool(model.batches))
+        soon, later = time.monotonic() + 0.01, time.monotonic() + 10
+        others = [model.submit(2, soon), model.submit(3, later, lambda: True), model.submit(4, later)]
+        tasks = [asyncio.create_task(other) for other in others]
+        await asyncio.sleep(0.02)
+        model.free.set()
+        results = await asyncio.gather(first, *tasks, return_exceptions=True)
+        codes = [getattr(result, "code", result) for result in results]
+        assert codes == [2, "deadline_exceeded", "deadline_exceeded", 8]
+        assert model.batches == [[1], [4]]
+        model.queue.pace_s = 1.0
+        model.free.clear()
+        waiting = [asyncio.create_task(model.submit(5))]
+        await wait_for(lambda: len(model.batches) == 3)
+        waiting += [asyncio.create_task(model.submit(n)) for n in range(6, 9)]
+        await asyncio.sleep(0.01)
+        with pytest.raises(InputError) as refused:  # at once: three wait before it
+            await model.submit(9, time.monotonic() + 0.5)
+        assert refused.value.code == "deadline_exceeded"
+        model.free.set()
+        await asyncio.gather(*waiting)
+
+    run(test())
+
+
+def test_the_pace_is_measured_while_full_batches_wait() -> None:
+    async def test() -> None:
+        paces: list[float] = []
+        model = Model(most=2, here=True)
+        model.queue.on_pace = paces.append
+        await model.submit(1)
+        assert not paces
+        await asyncio.gather(*(model.submit(n) for n in range(16, 26)))
+        assert len(paces) == 4
+        assert 0 < model.queue.pace_s < 0.1
 
     run(test())
 
@@ -145,7 +189,7 @@ def test_cancelled_items_do_not_affect_the_others(here: bool) -> None:
 class Broken:
     """A waiter that fails to receive its result."""
 
-    def done(self) -> bool:
+    def has_left(self) -> bool:
         return False
 
     def set_result(self, result: object, /) -> None:

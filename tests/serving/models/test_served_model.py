@@ -62,6 +62,7 @@ class Request:
 
     query = b""
     ticket = None
+    disconnected = False
 
     def __init__(self, body: bytes, done: "asyncio.Future[Any]") -> None:
         self.headers = [(b"content-type", b"application/x-npy")]

@@ -5,7 +5,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 import trustme
-from support.servers import Server, StartService
+from support.servers import Server, StartService, wait_for
 
 from fashion_mnist.serving.transport.balanced_server import ConnectionCounts, count_waiting
 
@@ -55,15 +55,6 @@ def open_connections(server: Server) -> list[int]:
         sum(c.laddr.port == port and c.status == psutil.CONN_ESTABLISHED for c in worker.net_connections())
         for worker in server.workers
     ]
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 10) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def test_counts_are_shared_and_each_worker_writes_its_own(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from fashion_mnist.serving.admission.capacity import Capacity
 from fashion_mnist.serving.admission.gate import Gate
 from fashion_mnist.serving.protocol.responses import Response
 from fashion_mnist.serving.transport.edge import TICKET, Edge
-from fashion_mnist.serving.transport.fast_path import MAX_URL_BYTES, Exchange, FastPathProtocol
+from fashion_mnist.serving.transport.fast_path import HOLD_S, MAX_URL_BYTES, Exchange, FastPathProtocol
 
 CLOSE = b"Connection: close"
 MAX_BYTES = 8_192
@@ -157,17 +157,29 @@ def test_only_a_plain_post_to_the_path_takes_the_fast_path(request_: bytes, answ
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_sent_with_its_head_takes_the_fast_path_and_a_later_one_asgi(chunked: bool) -> None:
+def test_a_body_that_arrives_in_pieces_takes_the_fast_path(chunked: bool) -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
     whole = head + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n" if chunked else post(b"abc")
 
     async def test() -> None:
-        start = whole.index(b"\r\n\r\n") + 4
         for cut in range(1, len(whole)):
-            way = b"fast abc " if cut < start else b"asgi abc"
-            assert await Connection().send(whole[:cut], whole[cut:]) == [way], cut
+            assert await Connection().send(whole[:cut], whole[cut:]) == [b"fast abc "], cut
         every_byte = [whole[at : at + 1] for at in range(len(whole))]
-        assert await Connection().send(*every_byte) == [b"asgi abc"]
+        assert await Connection().send(*every_byte) == [b"fast abc "]
+
+    run(test())
+
+
+def test_a_body_that_takes_longer_goes_through_asgi() -> None:
+    whole = post(b"abc")
+
+    async def test() -> None:
+        for cut in range(whole.index(b"\r\n\r\n") + 4, len(whole)):
+            connection = Connection()
+            assert await connection.send(whole[:cut]) == []
+            await asyncio.sleep(2 * HOLD_S)
+            assert await connection.send(whole[cut:]) == [b"asgi abc"]
+            assert await connection.send(post(b"d")) == [b"asgi abc", b"fast d "]
 
     run(test())
 

@@ -14,12 +14,14 @@ from support.servers import Server
 from fashion_mnist.serving.admission.capacity import Capacity
 from fashion_mnist.serving.admission.gate import Gate
 from fashion_mnist.serving.transport import worker
-from fashion_mnist.serving.transport.balanced_server import BalancedServer, ConnectionCounts
+from fashion_mnist.serving.transport.balanced_server import BalancedServer, ConnectionCounts, Stopping
 from fashion_mnist.serving.transport.fast_path import FastPathProtocol
 from fashion_mnist.serving.transport.http_limits import LimitedProtocol
 from fashion_mnist.serving.transport.worker import UVICORN_KEEP_ALIVE_S, FastPath, ServerInstallation
 
-FAST_PATH = FastPath("/predict", 100, Gate(Capacity(1)), lambda exchange: False)
+GATE = Gate(Capacity(1))
+FAST_PATH = FastPath("/predict", 100, GATE, lambda exchange: False)
+STOPPING = Stopping(0.0, GATE, None)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +49,7 @@ def test_bentomls_worker_still_constructs_the_server_in_the_same_way() -> None:
 def test_the_first_server_is_ours_and_the_next_is_uvicorns(
     original: type[uvicorn.Server], counts: ConnectionCounts
 ) -> None:
-    installation = ServerInstallation(FAST_PATH, counts, keep_alive_s=75)
+    installation = ServerInstallation(FAST_PATH, counts, keep_alive_s=75, stopping=STOPPING)
     settings = config()
     server = uvicorn.Server(settings)
     assert isinstance(server, BalancedServer)
@@ -60,7 +62,7 @@ def test_the_first_server_is_ours_and_the_next_is_uvicorns(
 
 
 def test_limits_hold_without_a_fast_path(counts: ConnectionCounts) -> None:
-    ServerInstallation(None, counts, keep_alive_s=75)
+    ServerInstallation(None, counts, keep_alive_s=75, stopping=STOPPING)
     settings = config()
     assert isinstance(uvicorn.Server(settings), BalancedServer)
     assert settings.http is LimitedProtocol
@@ -71,21 +73,16 @@ def test_bentomls_own_option_for_idle_connections_is_kept(counts: ConnectionCoun
     default = UVICORN_KEEP_ALIVE_S
     assert re.search(rf'"--timeout-keep-alive",\s+type=int,\s+default={default},', source)
     assert config().timeout_keep_alive == default
-    ServerInstallation(None, counts, keep_alive_s=75)
+    ServerInstallation(None, counts, keep_alive_s=75, stopping=STOPPING)
     settings = uvicorn.Config(lambda scope: None, log_config=None, timeout_keep_alive=20)
     uvicorn.Server(settings)
     assert settings.timeout_keep_alive == 20
 
 
-def test_where_counts_cannot_be_shared_uvicorn_accepts_connections(original: type[uvicorn.Server]) -> None:
-    ServerInstallation(FAST_PATH, None, keep_alive_s=75)
-    assert type(uvicorn.Server(config())) is original
-
-
 def test_a_start_without_our_server_is_logged(
     original: type[uvicorn.Server], caplog: pytest.LogCaptureFixture, counts: ConnectionCounts
 ) -> None:
-    installation = ServerInstallation(FAST_PATH, counts, keep_alive_s=75)
+    installation = ServerInstallation(FAST_PATH, counts, keep_alive_s=75, stopping=STOPPING)
     worker.logger.addHandler(caplog.handler)
     try:
         with caplog.at_level(logging.ERROR):
