@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Final
 
 HTTP_ERRORS: Final[dict[str, tuple[int, str]]] = {
+    "broken_http": (400, "what came is not a request in HTTP/1.1"),
     "broken_json": (400, "the body is not JSON"),
     "broken_picture": (400, "the body is not a picture, or it is empty, truncated or damaged"),
     "broken_npy": (400, "the body is not a .npy or .npz file, or it is truncated"),

@@ -151,21 +151,23 @@ def _raw(head: str, expected: str, says: str, body: bytes = b"") -> Bad:
 
 
 POST: Final = "POST /predict HTTP/1.1\nHost: a\nContent-Type: application/json"
-PLAIN: Final = "400 -"
-"""The server itself refuses what is not HTTP, in plain text."""
+NO_HTTP: Final = "400 broken_http"
 RAW: Final = [
-    _raw("hello", PLAIN, "Invalid HTTP request"),
-    _raw("\x16\x03\x01\x02\x00\x01", PLAIN, "Invalid HTTP request"),
-    _raw("POST /predict HTTP/9.9", PLAIN, "Invalid HTTP request"),
-    _raw("BREW /predict HTTP/1.1\nHost: a", PLAIN, "Invalid HTTP request"),
-    _raw(f"{POST}\nContent-Length: ten", PLAIN, "Invalid HTTP request"),
-    _raw(f"{POST}\nContent-Length: -1", PLAIN, "Invalid HTTP request"),
-    _raw(f"{POST}\nContent-Length: 1\nContent-Length: 2", PLAIN, "Invalid HTTP request"),
+    _raw("hello", NO_HTTP, "not a request in HTTP/1.1"),
+    _raw("\x16\x03\x01\x02\x00\x01", NO_HTTP, "not a request in HTTP/1.1"),
+    _raw("POST /predict HTTP/9.9", NO_HTTP, "not a request in HTTP/1.1"),
+    _raw("BREW /predict HTTP/1.1\nHost: a", NO_HTTP, "not a request in HTTP/1.1"),
+    _raw(f"{POST}\nContent-Length: ten", NO_HTTP, "not a request in HTTP/1.1"),
+    _raw(f"{POST}\nContent-Length: -1", NO_HTTP, "not a request in HTTP/1.1"),
+    _raw(f"{POST}\nContent-Length: 1\nContent-Length: 2", NO_HTTP, "not a request in HTTP/1.1"),
     _raw(
-        f"{POST}\nContent-Length: 3\nTransfer-Encoding: chunked", PLAIN, "Invalid HTTP request", b"0\r\n\r\n"
+        f"{POST}\nContent-Length: 3\nTransfer-Encoding: chunked",
+        NO_HTTP,
+        "not a request in HTTP/1.1",
+        b"0\r\n\r\n",
     ),
-    _raw(f"{POST}\nno colon", PLAIN, "Invalid HTTP request"),
-    _raw(f"{POST}\nTransfer-Encoding: chunked", PLAIN, "Invalid HTTP request", b"xyz\r\n"),
+    _raw(f"{POST}\nno colon", NO_HTTP, "not a request in HTTP/1.1"),
+    _raw(f"{POST}\nTransfer-Encoding: chunked", NO_HTTP, "not a request in HTTP/1.1", b"xyz\r\n"),
     _raw(f"{POST}\nContent-Length: 900", "408 body_timeout", "only 9 bytes", b'{"pixels"'),
     _raw(f"{POST}\nContent-Length: {'9' * 18}", "413 body_too_large", f"{'9' * 18} bytes"),
     _raw(

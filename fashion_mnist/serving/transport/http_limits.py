@@ -10,6 +10,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from fashion_mnist.errors import InputError
+from fashion_mnist.serving.admission.request_id import HEADER, request_id
 from fashion_mnist.serving.protocol.responses import error_response
 
 MAX_HEAD_BYTES: Final = 65_536
@@ -211,11 +212,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._stop_timer()
             cycle.keep_alive = False  # closes the connection after the response
             return
-        fault, self.fault = self.fault, None
-        if fault is None:
-            super().send_400_response(msg)
-            return
-        response = error_response(fault)
+        fault = self.fault or InputError("broken_http", "this is not a request in HTTP/1.1; see /docs")
+        response = error_response(fault, ((HEADER, request_id(self.headers or ())),))
         parts = [STATUS_LINE[response.status]]
         for name, value in (*self.server_state.default_headers, *response.headers):
             parts += (name, b": ", value, b"\r\n")
