@@ -20,7 +20,7 @@ CONTAINERIZE := PYTHONWARNINGS='ignore:The parameter --quiet:UserWarning' $(BIN)
 export BENTOML_DO_NOT_TRACK ?= True
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test test-slow test-full bench lint format bento image image-training image-test clean
+.PHONY: help serve train test test-slow test-full chaos bench lint format bento image image-training image-test clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-slow: $(VENV)/.dev  ## run the slow tests: whole trainings, killed and resu
 
 test-full: $(VENV)/.dev  ## run the long checks on the full data
 	$(BIN)/python -m pytest -m full -s $(ARGS)
+
+chaos: $(VENV)/.dev  ## overload the service, kill and hang its workers, and check its promises (10 minutes)
+	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 bench: $(VENV)/.dev  ## measure the service against its peers (ARGS="--quick")
 	@PIP_ARGS='$(PIP_ARGS)' $(BIN)/python -m benchmarks.serving $(ARGS)

@@ -33,7 +33,7 @@ if not in_worker():
 
 try:
     config = read_serve_config()
-    heartbeat = supervision.open_heartbeat(config.worker_count)
+    heartbeat = supervision.join(config.worker_count)
     chosen = supervision.handed_down() or store.choose(config.model, store.built_with(Path(__file__).parent))
     # a damaged model or a broken file of keys stops the start here, not in each worker
     model_folder.read_record(chosen.folder)

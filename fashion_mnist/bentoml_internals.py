@@ -9,6 +9,8 @@ ServiceAppFactory                builds a worker's ASGI application; ContextMidd
 RunnerTrafficMetricsMiddleware   names and labels of BentoML's request metrics
 BentoMLContainer                 the model store's folder, the metrics client and the trace exporter
 server_context                   the worker's index, the Bento's name and version
+
+One private parameter is used elsewhere: registry/store.py gives bentoml.models.create its own `_model_store`.
 """
 
 import importlib

@@ -7,6 +7,7 @@ MAX_BLOCKS: Final = 10_000
 """Blocks of comments and other extensions, and bytes outside of them."""
 
 _EXTENSION, _PICTURE = 0x21, 0x2C
+_DISPOSAL: Final = 0x1C
 _CONTROL: Final = b"\x21\xf9\4"
 """Start of the extension that holds the transparent color: eight bytes with the 0 at its end."""
 
@@ -22,7 +23,8 @@ def strip_metadata(data: bytes) -> bytes:
     control, blocks = b"", 0
     while at < len(data) and data[at] != _PICTURE:
         if data[at : at + 3] == _CONTROL and data[at + 7 : at + 8] == b"\0":
-            control = data[at : at + 8]
+            # without its disposal method, for which Pillow would allocate another picture at once
+            control = data[at : at + 3] + bytes([data[at + 3] & ~_DISPOSAL]) + data[at + 4 : at + 8]
         extension = data[at] == _EXTENSION
         at += 2 if extension else 1
         blocks += 1
@@ -32,4 +34,4 @@ def strip_metadata(data: bytes) -> bytes:
         if blocks > MAX_BLOCKS:
             raise ValueError(f"more than {MAX_BLOCKS} blocks stand before its first picture")
         at += extension
-    return data if at == start + len(control) else data[:start] + control + data[at:]
+    return data if data[start:at] == control else data[:start] + control + data[at:]

@@ -5,14 +5,15 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import bentoml
 import yaml
 
 from fashion_mnist.bentoml_internals import BentoMLContainer
-from fashion_mnist.errors import ConfigError, ModelError
+from fashion_mnist.errors import ConfigError, ModelError, describe
 from fashion_mnist.registry import model_folder
+from fashion_mnist.registry.atomic_store import AtomicStore
 from fashion_mnist.spec import is_one_line
 
 NAME: Final = "fashion_mnist"
@@ -55,9 +56,10 @@ def check_writable() -> None:
 
 
 def save(folder: Path) -> str:
-    """Copy a finished model folder into the store; return its tag.
+    """Copy a finished model folder into the store, completely or not at all; return its tag.
 
-    Raises ModelError when the model is saved, but a damaged model keeps it from becoming the latest.
+    Raises ModelError when there is no room for it, or when it is saved, but a damaged model keeps it from
+    becoming the latest.
     """
     record = model_folder.read_record(folder)
     metrics = record.metrics or {}
@@ -72,8 +74,18 @@ def save(folder: Path) -> str:
     }
     labels = {"network": record.network, "dataset": _label(str(record.data.get("name", "unknown")))}
     try:
-        with bentoml.models.create(NAME, labels=labels, metadata=metadata) as model:
+        atomic: Any = AtomicStore(_home().parent)
+        with bentoml.models.create(NAME, labels=labels, metadata=metadata, _model_store=atomic) as model:
             shutil.copytree(folder, model.path, dirs_exist_ok=True)
+    except OSError as error:
+        reason = describe(error)
+        if isinstance(error, shutil.Error):  # a list of files, each with "[Errno 28] No space left …: 'path'"
+            _, path, problem = error.args[0][0]
+            reason = f"{path}: {problem.partition('] ')[2].partition(': ')[0]}"
+        raise ModelError(
+            f"{_home()}: the model is not saved ({reason}); make room, or set BENTOML_HOME elsewhere, "
+            "then repeat the training with --resume"
+        ) from error
     except Exception as error:
         if (damage := _find_damage(NAME)) is None:
             raise
@@ -183,6 +195,11 @@ def _get(tag: str) -> bentoml.Model:
         if damage := _find_damage(tag):
             raise ModelError(damage) from error
         known = ", ".join(_folders()) or "none"
+        if isinstance(error, OSError):  # BentoML writes a missing file `latest` anew
+            raise ModelError(
+                f"{tag}: BentoML cannot write down which model is the latest ({describe(error)}); "
+                f"choose one with FASHION_MNIST_MODEL: {known}"
+            ) from error
         hint = "; a network from elsewhere cannot be loaded, see docs/training-guide.md"
         raise ModelError(
             f"{tag[:100]}: neither a model folder nor a tag in the store (it has {known}) nor "

@@ -29,6 +29,8 @@ FOLDER: Final = "_FASHION_MNIST_RUN"
 CHOSEN: Final = "_FASHION_MNIST_CHOSEN"
 """Variable with the model that the parent has chosen, as JSON."""
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
+METRICS: Final = "metrics"
+"""Folder of the workers' metric files."""
 ROUND_S: Final = 0.5
 SILENCE_S: Final = 4.0
 """A worker that gives no sign of life for so long is killed."""
@@ -44,6 +46,7 @@ def start(chosen: ChosenModel, workers: int) -> None:
         # in memory: the tables must not depend on a disk that is full
         place = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
         folder = Path(tempfile.mkdtemp(prefix="fashion-mnist-", dir=place))
+        (folder / METRICS).mkdir()
         table = Heartbeats(folder / "heartbeats", workers)
     except OSError as error:
         logger.warning(
@@ -71,10 +74,18 @@ def shared_file(name: str) -> Path | None:
     return None if folder is None or server_context.worker_index is None else Path(folder) / name
 
 
-def open_heartbeat(workers: int) -> Heartbeat | None:
-    """Open this worker's row, which shows that it starts; None outside a worker."""
+def join(workers: int) -> Heartbeat | None:
+    """Open what this worker shares with the others; return its row, which shows that it starts.
+
+    Called before any metric exists. Returns None outside a worker, and if nobody watches this one.
+    """
+    if server_context.worker_index is None:
+        return None
+    from fashion_mnist.serving.monitoring import metric_files  # only workers need prometheus_client
+
+    metric_files.install(shared_file(METRICS))
     path = shared_file("heartbeats")
-    if path is None or server_context.worker_index is None:
+    if path is None:
         return None
     return Heartbeat(Heartbeats(path, workers), server_context.worker_index)
 

@@ -11,7 +11,7 @@ from support.paths import BOOT, ROOT
 from support.servers import StartService
 
 PACKAGE = ROOT / "fashion_mnist"
-GROUND = "errors spec cpu checksums bentoml_internals"
+GROUND = "errors spec cpu checksums mapped_files bentoml_internals"
 MAY_IMPORT = {
     "imaging": "",
     "registry": "",

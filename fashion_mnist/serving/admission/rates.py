@@ -8,6 +8,7 @@ meanwhile (measured with four busy processes: 28 % more than the rate).
 
 import fcntl
 import hashlib
+import logging
 import mmap
 import os
 import re
@@ -17,6 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import BinaryIO, Final, NamedTuple
+
+from fashion_mnist.errors import describe
+from fashion_mnist.mapped_files import allocate
+
+logger = logging.getLogger("bentoml.service")
 
 RATE: Final = re.compile(r"([0-9]{1,9})/(s|min|h)")
 PERIODS_S: Final = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -58,7 +64,12 @@ class RateTable:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._file = None if path is None else _open(path)
+        self._file: BinaryIO | None = None
+        if path is not None:
+            try:
+                self._file = _open(path)
+            except OSError as error:
+                logger.warning("each worker allows clients their whole rate: %s", describe(error))
         if self._file is None:
             memory = mmap.mmap(-1, SIZE)
             memory[:SECRET_BYTES] = secrets.token_bytes(SECRET_BYTES)
@@ -114,13 +125,13 @@ class RateTable:
 def _open(path: Path) -> BinaryIO:
     """Open the table's file; the first worker creates it, complete, with a new secret."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with draft.open("xb") as file:
-        file.write(secrets.token_bytes(SECRET_BYTES))
-        file.truncate(SIZE)
     try:
+        with draft.open("xb") as file:
+            allocate(file.fileno(), SIZE)
+            file.write(secrets.token_bytes(SECRET_BYTES))
         os.link(draft, path)
     except FileExistsError:  # another worker was first
         pass
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     return path.open("r+b")

@@ -22,6 +22,7 @@ from fashion_mnist.cpu import available_cpus
 from fashion_mnist.errors import InputError
 from fashion_mnist.imaging.cost import Cost
 from fashion_mnist.imaging.decoder import Check
+from fashion_mnist.serving.models.served_model import trim_memory
 
 R = TypeVar("R")
 
@@ -33,18 +34,26 @@ LIGHT_PART: Final = 0.2
 HEAVY_NICE: Final = 10
 JSON_S_PER_BYTE: Final = 4e-8
 """CPU time that parsing takes."""
+TRIM_S: Final = 3.0
+"""After costly pictures, freed memory goes back to the system, at most once in this time."""
 SLOWDOWN: Final = 4.0
 """A picture that takes this many times the budget of a request is given up: the estimate was wrong."""
 
 
 class Lane:
-    """Threads, and the line before them. each: the most that one request may cost here."""
+    """Threads, and the line before them.
+
+    each: the most that one request may cost here. nice: lowers the priority of the threads, and returns the
+    memory of what they did to the system.
+    """
 
     def __init__(self, name: str, threads: int, each: Cost, max_wait_s: float, nice: int = 0) -> None:
         self.each = each
         self.max_wait_s = max_wait_s
         self._pool = ThreadPoolExecutor(threads, name, initializer=_lower_priority, initargs=(nice,))
         self._free = asyncio.Semaphore(threads)
+        self._trims = nice > 0
+        self._trim_timer: asyncio.TimerHandle | None = None
 
     def takes(self, cost: Cost) -> bool:
         """Return whether a request of this cost may run here."""
@@ -61,8 +70,17 @@ class Lane:
             ) from None
         future = asyncio.get_running_loop().run_in_executor(self._pool, function)
         # not when this coroutine ends: it may be cancelled while the thread goes on
-        future.add_done_callback(lambda _: self._free.release())
+        future.add_done_callback(self._end)
         return await future
+
+    def _end(self, _: object) -> None:
+        self._free.release()
+        if self._trims and self._trim_timer is None:
+            self._trim_timer = asyncio.get_running_loop().call_later(TRIM_S, self._trim)
+
+    def _trim(self) -> None:
+        self._trim_timer = None
+        self._pool.submit(trim_memory)
 
 
 class Decoders:

@@ -62,7 +62,7 @@ class ServedModel:
         start = perf_counter()
         self.example_prediction = self.predictor.predict(self.example)
         self.image_s = perf_counter() - start
-        _trim_memory()
+        trim_memory()
 
     def start_counting(self, batch_sizes: Any) -> None:
         """Show the model and count predictions in /metrics from now on, so that the warm-up is left out.
@@ -124,7 +124,7 @@ class ServedModel:
         return encode_predictions(predictions, request, self.spec, self.name)
 
 
-def _trim_memory() -> None:
-    """Give the memory that compilation has freed back to the system; glibc alone keeps 5 MB of it."""
+def trim_memory() -> None:
+    """Give freed memory back to the system; glibc alone keeps much of it, 5 MB after compilation."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)

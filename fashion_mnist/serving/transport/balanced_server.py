@@ -17,7 +17,6 @@ import contextlib
 import errno
 import logging
 import mmap
-import os
 import resource
 import signal
 import socket
@@ -30,6 +29,8 @@ from typing import Any, Final, NamedTuple
 
 import uvicorn
 
+from fashion_mnist.errors import describe
+from fashion_mnist.mapped_files import map_file
 from fashion_mnist.serving.admission.gate import Gate
 from fashion_mnist.serving.transport.heartbeats import Heartbeat
 
@@ -37,6 +38,9 @@ logger = logging.getLogger("bentoml.service")
 
 WAIT_S: Final = 0.01
 """How long connections are left to the others: longer than a batch, during which they cannot accept."""
+MAX_ACCEPTS: Final = 64
+"""Connections accepted at once, before requests are answered again: of 3,000 that arrive together, the first
+would wait for the last."""
 EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 EXHAUSTED_PAUSE_S: Final = 1.0
 """As asyncio: without descriptors or memory for a connection, wait before the next attempt."""
@@ -56,16 +60,7 @@ class ConnectionCounts:
     """Open connections of all workers, in a file: one number each, written by its worker only."""
 
     def __init__(self, path: Path | None, workers: int, index: int) -> None:
-        size = 4 * workers
-        if path is None:  # of this worker alone
-            self._numbers = memoryview(mmap.mmap(-1, size)).cast("i")
-        else:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.truncate(descriptor, size)
-                self._numbers = memoryview(mmap.mmap(descriptor, size)).cast("i")
-            finally:
-                os.close(descriptor)
+        self._numbers = memoryview(_map(path, 4 * workers)).cast("i")
         self._index = index % workers
         self.mine = 0
 
@@ -182,10 +177,10 @@ class BalancedServer(uvicorn.Server):
             # after a client closed all its connections, the others may not have noticed yet: their counts
             # are too high, and this worker would take everything
             share = min(share, self.counts.equal_share(waiting))
-        for _ in range(share):
+        for _ in range(min(share, MAX_ACCEPTS)):
             if not self._accept(listener):
                 return
-        if share < waiting:
+        if share < waiting and share <= MAX_ACCEPTS:
             self._pause(listener, WAIT_S, accept=share == 0)
 
     def _pause(self, listener: socket.socket, seconds: float, *, accept: bool = False) -> None:
@@ -254,6 +249,16 @@ class BalancedServer(uvicorn.Server):
         if count < self.counts.mine:
             self.last_closed_at = time.monotonic()
         self.counts.mine = count
+
+
+def _map(path: Path | None, size: int) -> mmap.mmap:
+    """Map a file; without one, or where the disk is full, memory of this worker alone."""
+    if path is not None:
+        try:
+            return map_file(path, size)
+        except OSError as error:
+            logger.warning("connections are spread unevenly over the workers: %s", describe(error))
+    return mmap.mmap(-1, size)
 
 
 def max_connections() -> int:

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-import mmap
 import os
 import struct
 import sys
 from pathlib import Path
 from time import monotonic
 from typing import Final, NamedTuple
+
+from fashion_mnist.mapped_files import map_file
 
 BEAT_S: Final = 0.5
 SPARE: Final = 2
@@ -31,14 +32,8 @@ class Heartbeats:
     """The table, in a file that all processes map. Each worker writes its own row."""
 
     def __init__(self, path: Path, workers: int) -> None:
-        size = ROW.size * workers * SPARE
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.truncate(descriptor, size)
-            self._memory = mmap.mmap(descriptor, size)
-        finally:
-            os.close(descriptor)
         self._count = workers * SPARE
+        self._memory = map_file(path, ROW.size * self._count)
 
     def rows(self) -> list[Row]:
         """Return all rows."""

@@ -16,6 +16,7 @@ from support.servers import StartService
 from fashion_mnist.errors import InputError
 from fashion_mnist.imaging.cost import Cost
 from fashion_mnist.imaging.decoder import Check
+from fashion_mnist.serving.endpoints import decoding
 from fashion_mnist.serving.endpoints.decoding import Decoders
 
 HEAVY = Cost(2.0, 200_000_000)
@@ -91,6 +92,28 @@ def test_a_wrong_estimate_is_bounded_by_the_clock() -> None:
     async def run() -> None:
         with pytest.raises(InputError, match="took more than"):
             await Decoders(400_000_000, 0.05, 10).run_watched(decode, Cost(0.01, 0), stay)
+
+    asyncio.run(run())
+
+
+def test_memory_goes_back_after_costly_pictures_but_not_after_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    trims: list[str] = []
+    monkeypatch.setattr(decoding, "TRIM_S", 0.2)
+    monkeypatch.setattr(decoding, "trim_memory", lambda: trims.append(threading.current_thread().name))
+
+    async def run() -> None:
+        both = decoders()
+        await both.light.run(lambda: None)
+        await asyncio.sleep(0.3)
+        assert trims == []
+        for _ in range(3):
+            await both.run_watched(lambda check: None, HEAVY, stay)
+        assert trims == []
+        await asyncio.sleep(0.3)
+        assert trims == ["decode-heavy_0"]
+        await both.run_watched(lambda check: None, HEAVY, stay)
+        await asyncio.sleep(0.3)
+        assert len(trims) == 2
 
     asyncio.run(run())
 

@@ -16,7 +16,10 @@ import pytest
 import trustme
 from support.servers import Server, StartService, wait_for
 
-from fashion_mnist.serving.transport.balanced_server import ConnectionCounts, count_waiting
+from fashion_mnist.serving.transport.balanced_server import (
+    ConnectionCounts,
+    count_waiting,
+)
 
 WORKERS = 3
 
