@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -57,6 +58,7 @@ class PredictEndpoint:
             return  # nobody is left to read a response
         except Exception as error:  # noqa: BLE001 - every request gets a response
             response = failure(error)
+            scope[TICKET].stages.code = response.code
         await send_response(send, response)
 
     async def _predict(
@@ -67,6 +69,8 @@ class PredictEndpoint:
         kind, options = read_head(headers, scope["query_string"], served.spec)
         announced, timeout_s = headers.get(b"content-length"), self.config.body_timeout_s
         body = await receive_body(receive, announced, self.limits.body_bytes, timeout_s, reserve)
+        stages = ticket.stages
+        stages.decode_at = perf_counter_ns()
         kind = bodies.settle_kind(kind, body)
         content_type = headers.get(b"content-type", b"")
         if bodies.is_quick(kind, body):
@@ -74,8 +78,10 @@ class PredictEndpoint:
         else:
             images = await self._decode(kind, content_type, body, served.spec, receive)
         request = PredictRequest(*images, options)
+        stages.decode_ns = perf_counter_ns() - stages.decode_at
+        stages.images, stages.model = len(request.images), served.name
         ticket.charge(len(request.images))
-        predictions = await served.predict(request.images)
+        predictions = await served.predict(request.images, stages)
         if len(predictions) <= PIECE_IMAGES:
             return served.encode(predictions, request)
         return await self.decoders.light.run(functools.partial(served.encode, predictions, request))
@@ -107,6 +113,7 @@ class PredictEndpoint:
         # with tiny images, a quick body could hold more images than one queue item may
         if len(body) > min(self.limits.body_bytes, PIECE_IMAGES * served.spec.pixel_count):
             return False
+        start = perf_counter_ns()
         try:
             kind, options = read_head(dict(exchange.headers), exchange.query, served.spec)
             kind = bodies.settle_kind(kind, body)
@@ -119,6 +126,11 @@ class PredictEndpoint:
             exchange.respond(failure(error))
         else:
             request = PredictRequest(*images, options)
+            if exchange.ticket is not None:
+                stages = exchange.ticket.stages
+                stages.images, stages.model = len(request.images), served.name
+                stages.decode_at, stages.queue_at = start, perf_counter_ns()
+                stages.decode_ns = stages.queue_at - start
             served.enqueue(request.images, Responder(exchange, served, request))
         return True
 
@@ -139,9 +151,14 @@ class Responder:
 
     def set_result(self, result: Predictions | Exception, /) -> None:
         """Write the response."""
+        ticket = self.exchange.ticket
         try:
             if isinstance(result, Exception):
+                if ticket is not None:
+                    ticket.stages.give_up(perf_counter_ns())
                 raise result
+            if ticket is not None:
+                ticket.stages.add_batch(*self.served.last_batch)
             response = json_response(self.served.encode(result, self.request))
         except Exception as error:  # noqa: BLE001 - every request gets a response
             response = failure(error)
