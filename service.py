@@ -17,6 +17,7 @@ from fashion_mnist.serving import container, supervision
 from fashion_mnist.serving.admission.key_ring import open_ring
 from fashion_mnist.serving.bento import HttpService, PredictInput, PredictOutput
 from fashion_mnist.serving.config import read_serve_config, unknown_variables
+from fashion_mnist.serving.monitoring.json_logs import use_json
 
 if TYPE_CHECKING:  # needed only in the workers, see serving/bento.py
     import numpy as np
@@ -41,6 +42,8 @@ try:
     arguments = bentoml.use_arguments(container.BuildArguments)
 except (FashionMnistError, InvalidArgument) as error:
     sys.exit(f"fashion_mnist: {error}")
+if config.log_format == "json":
+    use_json()
 if ring is None and not in_worker() and sys.argv[1:2] != ["build"]:
     logger.warning("no API keys are configured: every path is open to everyone who can reach the service")
 if sys.argv[1:2] == ["build"]:

@@ -37,7 +37,7 @@ from fashion_mnist.bentoml_internals import (
 )
 from fashion_mnist.errors import InputError
 from fashion_mnist.serving.admission.access import Access
-from fashion_mnist.serving.admission.access_log import AccessLog
+from fashion_mnist.serving.admission.access_log import open_log
 from fashion_mnist.serving.admission.capacity import Capacity
 from fashion_mnist.serving.admission.client_address import TrustedProxies
 from fashion_mnist.serving.admission.cors import CorsPolicy
@@ -49,12 +49,15 @@ from fashion_mnist.serving.config import ServeConfig
 from fashion_mnist.serving.endpoints import documentation, model_info, openapi, predict
 from fashion_mnist.serving.endpoints.predict import PredictEndpoint
 from fashion_mnist.serving.models.served_model import ServedModel
+from fashion_mnist.serving.monitoring.prediction_metrics import lost_log_lines, show_workers
 from fashion_mnist.serving.monitoring.request_metrics import RequestMetrics
+from fashion_mnist.serving.monitoring.stages import Stages
+from fashion_mnist.serving.monitoring.tracing import open_tracer
 from fashion_mnist.serving.protocol.bodies import QUICK_BYTES
 from fashion_mnist.serving.protocol.responses import Response, error_response, internal_error, json_response
 from fashion_mnist.serving.supervision import shared_file
 from fashion_mnist.serving.transport.balanced_server import ConnectionCounts, Stopping
-from fashion_mnist.serving.transport.edge import Edge
+from fashion_mnist.serving.transport.edge import TICKET, Edge
 from fashion_mnist.serving.transport.heartbeats import Heartbeat
 from fashion_mnist.serving.transport.worker import FastPath, ServerInstallation
 
@@ -142,11 +145,13 @@ class AppFactory(ServiceAppFactory):
             Capacity(config.max_in_flight),
             self._request_metrics(),
             CorsPolicy(config.origins) if config.origins else None,
-            AccessLog() if config.access_log else None,
+            open_log(config.access_log, as_json=config.log_format == "json"),
             access=None if ring is None else Access(ring, ROLES),
             rates=RateTable(shared_file("rates")) if ring is not None or config.rate_limit else None,
             rate=read_rate(config.rate_limit) if config.rate_limit else None,
             proxies=TrustedProxies(config.forwarded_allow_ips),
+            tracer=open_tracer(),
+            routes=self._paths(),
         )
 
     def _request_metrics(self) -> RequestMetrics | None:
@@ -154,8 +159,11 @@ class AppFactory(ServiceAppFactory):
         stock = next((m for m in super().middlewares if m.cls is RunnerTrafficMetricsMiddleware), None)
         if stock is None:
             return None
+        return RequestMetrics(paths=self._paths(), **stock.kwargs)
+
+    def _paths(self) -> set[str]:
         paths = {route.path for route in super().routes if isinstance(route, Route)}
-        return RequestMetrics(paths=paths | {predict.PATH, model_info.PATH}, **stock.kwargs)
+        return paths | {predict.PATH, model_info.PATH}
 
     @property
     def middlewares(self) -> list[Middleware]:
@@ -183,9 +191,11 @@ class AppFactory(ServiceAppFactory):
         await super().create_instance(app)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         served = self.instance.served
-        await served.predict(served.example)
+        await served.predict(served.example, Stages())
         served.queue.on_pace = self.gate.capacity.adapt
         if self.enable_metrics:
+            show_workers(self.config.worker_count)
+            lost_log_lines()
             served.start_counting(
                 self.adaptive_batch_size_hist.labels(
                     runner_name=self.service.name,
@@ -195,6 +205,8 @@ class AppFactory(ServiceAppFactory):
                     service_name=server_context.bento_name,
                 )
             )
+            if self.gate.metrics is not None:
+                self.gate.metrics.also = lambda: self.instance.served.flush()
         if self.heartbeat is not None:
             faulthandler.enable()  # a worker that hangs shows where, before it is killed
             self.heartbeat.start()
@@ -227,11 +239,17 @@ async def _http_exception(request: Request, error: Exception) -> StarletteRespon
         503: InputError("not_ready", "the service is not ready; try again in a moment"),
     }
     headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
-    return _starlette(error_response(known.get(error.status_code, internal_error()), headers))
+    return _failure(request, error_response(known.get(error.status_code, internal_error()), headers))
 
 
 async def _internal_error(request: Request, error: Exception) -> StarletteResponse:
-    return _starlette(error_response(internal_error()))
+    return _failure(request, error_response(internal_error()))
+
+
+def _failure(request: Request, response: Response) -> StarletteResponse:
+    if TICKET in request.scope:
+        request.scope[TICKET].stages.code = response.code
+    return _starlette(response)
 
 
 def _json(content: object) -> StarletteResponse:

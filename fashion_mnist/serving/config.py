@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -84,7 +84,10 @@ class ServeConfig(BaseSettings):
         description="seconds that a service told to stop goes on serving, while /readyz answers 503",
     )
     cors_origins: str = Field("", description="origins that browsers may call from, comma-separated, or `*`")
-    access_log: bool = Field(False, description="log every request")
+    access_log: bool | Literal["errors"] | float = Field(
+        False, description="requests to log: true, false, `errors`, or a share of them such as 0.01"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="form of the log")
     api_keys_file: Path | None = Field(
         None, description="file of API keys, from `fashion-mnist keys` (default: none, every path is open)"
     )
@@ -112,6 +115,17 @@ class ServeConfig(BaseSettings):
         if size not in (2, 4, 8, 16):
             raise ValueError("expected 2, 4, 8 or 16: the network is compiled for these sizes")
         return size
+
+    @field_validator("access_log", mode="wrap")
+    @classmethod
+    def _check_access_log(cls, value: Any, read: Callable[[Any], Any]) -> Any:
+        try:
+            which = read(value)
+        except ValidationError:
+            which = None
+        if which is None or (which != "errors" and not 0 <= which <= 1):
+            raise ValueError("expected true, false, errors, or a share of the requests such as 0.01")
+        return which
 
     @field_validator("cors_origins")
     @classmethod

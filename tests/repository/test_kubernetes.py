@@ -97,6 +97,20 @@ def test_the_service_monitor_finds_the_service_and_names_the_job_of_the_alerts()
     assert [label["replacement"] for label in endpoint["relabelings"]] == jobs
 
 
+def test_the_autoscaler_with_saturation_is_valid_and_asks_for_the_metric_of_the_adapter() -> None:
+    folder = FOLDER / "components" / "saturation"
+    (patch,) = yaml.safe_load((folder / "metric.yaml").read_text(encoding="utf-8"))
+    (rule,) = load("components/saturation/adapter.yaml")["rules"]["custom"]
+    (target,) = load("components/saturation/kustomization.yaml")["patches"]
+    autoscaler = copy.deepcopy(MANIFESTS["autoscaler.yaml"])
+    assert (target["path"], target["target"]["name"]) == ("metric.yaml", autoscaler["metadata"]["name"])
+    assert (patch["op"], patch["path"]) == ("add", "/spec/metrics/-")
+    autoscaler["spec"]["metrics"].append(patch["value"])
+    for version in VERSIONS:
+        kubernetes_validate.validate(autoscaler, version, strict=True)
+    assert patch["value"]["pods"]["metric"]["name"] == rule["name"]["as"]
+
+
 def test_every_selector_selects_the_pods() -> None:
     selectors = [
         DEPLOYMENT["selector"]["matchLabels"],

@@ -154,6 +154,14 @@ def test_each_query_of_the_dashboard_returns_data(api: httpx.Client, title: str,
     assert all(float(row["value"][1]) >= 0 for row in rows), rows  # and not NaN
 
 
+def test_the_rule_of_the_adapter_returns_each_instance_once(api: httpx.Client) -> None:
+    path = ROOT / "deploy" / "kubernetes" / "components" / "saturation" / "adapter.yaml"
+    (rule,) = yaml.safe_load(path.read_text(encoding="utf-8"))["rules"]["custom"]
+    query = rule["metricsQuery"].replace("<<.GroupBy>>", "instance")
+    (row,) = ask(api, query.replace("<<.LabelMatchers>>", 'job="fashion_mnist"'))
+    assert 0 < float(row["value"][1]) < 1
+
+
 def test_the_figures_match_the_traffic(api: httpx.Client, watched: Server) -> None:
     assert value(api, 'fashion_mnist_errors_total{code="wrong_pixel_count"}') == 10
     assert value(api, 'bentoml_service_request_total{http_response_code="200",endpoint="/predict"}') == 100

@@ -4,7 +4,9 @@ import subprocess
 import sys
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.metrics import settled
 from support.paths import BOOT
 from support.servers import Server
 
@@ -16,6 +18,12 @@ def metric(client: httpx.Client, name: str, **labels: str) -> float:
     families = text_string_to_metric_families(client.get("/metrics").text)
     samples = [sample for family in families for sample in family.samples if sample.name == name]
     return sum(s.value for s in samples if labels.items() <= s.labels.items())
+
+
+@pytest.fixture(autouse=True)
+def _written(client: httpx.Client) -> None:
+    """Wait until both workers have written what earlier tests asked them."""
+    settled(lambda: metric(client, "bentoml_service_request_total"))
 
 
 def test_requests_are_counted_by_endpoint_and_status(client: httpx.Client) -> None:

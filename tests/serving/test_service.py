@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from support.metrics import settled
 from support.paths import BOOT
 from support.requests import PNG, assert_error, npy, picture, post
 from support.servers import Server, StartService
@@ -301,9 +302,9 @@ def test_concurrent_requests_share_batches(service: Server, client: httpx.Client
         count = sum(float(value) for name, value in rows if "_count{" in name)
         return count, sum(float(value) for name, value in rows if "_sum{" in name)
 
-    count, total = batches()
+    count, total = settled(batches)
     asyncio.run(run())
-    new_count, new_total = batches()
+    new_count, new_total = settled(batches)
     assert new_total - total == 200
     assert new_count - count < 150
 

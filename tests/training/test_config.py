@@ -31,6 +31,9 @@ from fashion_mnist.training.config import TrainConfig
         ("keep_alive_s", "620", 620),
         ("cors_origins", "https://a.example", "https://a.example"),
         ("access_log", "true", True),
+        ("access_log", "errors", "errors"),
+        ("access_log", "0.01", 0.01),
+        ("log_format", "json", "json"),
     ],
 )
 def test_a_variable_sets_its_field_only(
@@ -64,6 +67,10 @@ def test_a_variable_sets_its_field_only(
         ("MAX_PIXELS", "178956971"),  # one above Pillow's own limit
         ("BODY_TIMEOUT_S", "0"),
         ("ACCESS_LOG", "maybe"),
+        ("ACCESS_LOG", "1.5"),
+        ("ACCESS_LOG", "-0.1"),
+        ("ACCESS_LOG", "nan"),
+        ("LOG_FORMAT", "xml"),
     ],
 )
 def test_a_bad_variable_is_named_with_its_value(

@@ -6,6 +6,7 @@ path can call it too.
 """
 
 import math
+from collections.abc import Collection
 from time import perf_counter
 from typing import Final
 
@@ -18,7 +19,9 @@ from fashion_mnist.serving.admission.cors import CorsPolicy
 from fashion_mnist.serving.admission.key_file import Key, Role
 from fashion_mnist.serving.admission.rates import Rate, RateTable, read_rate
 from fashion_mnist.serving.admission.request_id import HEADER, request_id
-from fashion_mnist.serving.monitoring.request_metrics import RequestMetrics
+from fashion_mnist.serving.monitoring.request_metrics import OTHER, RequestMetrics
+from fashion_mnist.serving.monitoring.stages import Stages
+from fashion_mnist.serving.monitoring.tracing import Tracer, trace_headers
 from fashion_mnist.serving.protocol.responses import Header, Headers, Response, error_response
 
 METRICS_PATH: Final = "/metrics"
@@ -32,7 +35,10 @@ WRONG_KEYS: Final = Rate(20, 60.0)
 
 
 class Ticket:
-    """One admitted request. headers: what its response must carry. Hand it back with `finish`."""
+    """One admitted request. headers: what its response must carry. Hand it back with `finish`.
+
+    route: the path if there is one, else `other`. stages: what the request's handlers note about it.
+    """
 
     __slots__ = (
         "begun",
@@ -46,13 +52,19 @@ class Ticket:
         "method",
         "needed",
         "path",
+        "route",
+        "stages",
         "start",
+        "trace",
     )
 
     def __init__(self, gate: "Gate", method: str, path: str, client: Client | None) -> None:
         self.gate = gate
         self.method = method
         self.path = path
+        self.route = path if path in gate.routes else OTHER
+        self.stages = Stages()
+        self.trace: dict[str, str] = {}
         self.client = client
         self.start = perf_counter()
         self.headers: tuple[Header, ...] = ()
@@ -61,8 +73,12 @@ class Ticket:
         self.key: Key | None = None
         self.needed: Role | None = None
         self.limit: tuple[int, Rate] | None = None
-        metrics = gate.metrics
-        self.begun = metrics.begin(path, self.start) if metrics is not None and path != METRICS_PATH else None
+        self.begun: tuple[str, float] | None = None
+        if gate.metrics is not None:
+            if path == METRICS_PATH:
+                gate.metrics.flush()  # so that they contain all that this worker has answered
+            else:
+                self.begun = gate.metrics.begin(path, self.start)
 
     def charge(self, images: int) -> None:
         """Count the images of a request, of which the gate has counted one, against its rate."""
@@ -89,10 +105,14 @@ class Ticket:
         self.release()
         gate = self.gate
         if self.begun is not None and gate.metrics is not None:
-            gate.metrics.end(self.begun, status)
-        if gate.access_log is not None and self.path not in PROBES:
-            took_s = perf_counter() - self.start
-            gate.access_log.write(self.client, self.method, self.path, status, took_s)
+            gate.metrics.end(self.begun, status, self.stages)
+        if self.path not in PROBES:
+            trace_id = ""
+            if gate.tracer is not None:
+                request = self.method, self.route, self.headers[0][1].decode()
+                trace_id = gate.tracer.record(request, self.trace, self.start, status, self.stages)
+            if gate.access_log is not None:
+                gate.access_log.write(self, status, trace_id)
         if self.needed is Role.ADMIN and self.key is not None and self.method not in ("GET", "HEAD"):
             write_audit(self.key.name, self.headers[0][1].decode(), self.method, self.path, status)
 
@@ -102,7 +122,8 @@ class Gate:
 
     metrics: None if BentoML's metrics are off. cors: None without allowed origins. access_log: None if
     requests are not logged. access: None without keys; then every path is open. rates: None if nothing is
-    limited. rate: for those whose key has none of its own, and by address; None for no limit.
+    limited. rate: for those whose key has none of its own, and by address; None for no limit. tracer: None if
+    requests are not traced. routes: paths that logs and traces name; all others are `other`.
     """
 
     def __init__(
@@ -115,6 +136,8 @@ class Gate:
         rates: RateTable | None = None,
         rate: Rate | None = None,
         proxies: TrustedProxies | None = None,
+        tracer: Tracer | None = None,
+        routes: Collection[str] = (),
     ) -> None:
         self.capacity = capacity
         self.metrics = metrics
@@ -125,6 +148,8 @@ class Gate:
         self.rate = rate
         self.proxies = proxies
         self.draining = False  # the worker stops soon
+        self.tracer = tracer
+        self.routes = frozenset(routes)
 
     def admit(self, method: str, path: str, headers: Headers, client: Client | None) -> Ticket | Response:
         """Admit a request, or return the response that ends it here, complete and recorded.
@@ -139,6 +164,7 @@ class Gate:
             response = self._check(ticket, headers)
         except InputError as error:
             response = error_response(error)
+            ticket.stages.code = error.code
         except BaseException:
             ticket.finish(500)  # a ticket that is lost would count as in flight for ever
             raise
@@ -148,13 +174,19 @@ class Gate:
         return response.with_headers(ticket.headers)
 
     def close(self) -> None:
-        """Write what the access log still holds; called when the application has stopped."""
+        """Write what metrics, log and traces still hold; called when the application has stopped."""
+        if self.metrics is not None:
+            self.metrics.flush()
         if self.access_log is not None:
-            self.access_log.flush()
+            self.access_log.writer.close()
+        if self.tracer is not None:
+            self.tracer.close()
 
     def _check(self, ticket: Ticket, headers: Headers) -> Response | None:
         """Apply every rule in order; return the response to a CORS preflight. Raises InputError."""
         ticket.headers = ((HEADER, request_id(headers)), NO_SNIFFING)
+        if self.tracer is not None:
+            ticket.trace = trace_headers(headers)
         if self.cors is not None:
             origin = next((value for name, value in headers if name == b"origin"), None)
             ticket.headers += self.cors.headers(origin)

@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -58,6 +59,7 @@ class PredictEndpoint:
             return  # nobody is left to read a response
         except Exception as error:  # noqa: BLE001 - every request gets a response
             response = failure(error)
+            scope[TICKET].stages.code = response.code
         await send_response(send, response)
 
     async def _predict(
@@ -69,6 +71,8 @@ class PredictEndpoint:
         deadline = read_deadline(headers)
         announced, timeout_s = headers.get(b"content-length"), self.config.body_timeout_s
         body = await receive_body(receive, announced, self.limits.body_bytes, timeout_s, reserve)
+        stages = ticket.stages
+        stages.decode_at = perf_counter_ns()
         kind = bodies.settle_kind(kind, body)
         content_type = headers.get(b"content-type", b"")
         if bodies.is_quick(kind, body):
@@ -76,11 +80,13 @@ class PredictEndpoint:
         else:
             images = await self._decode(kind, content_type, body, served.spec, receive)
         request = PredictRequest(*images, options)
+        stages.decode_ns = perf_counter_ns() - stages.decode_at
+        stages.images, stages.model = len(request.images), served.name
         ticket.charge(len(request.images))
         cycle = scope.get(CYCLE)  # of Uvicorn
         has_left = None if cycle is None else lambda: bool(cycle.disconnected)
         try:
-            predictions = await served.predict(request.images, deadline, has_left)
+            predictions = await served.predict(request.images, stages, deadline, has_left)
         except InputError:
             if has_left is not None and has_left():
                 raise ClientDisconnect from None
@@ -116,6 +122,7 @@ class PredictEndpoint:
         # with tiny images, a quick body could hold more images than one queue item may
         if len(body) > min(self.limits.body_bytes, PIECE_IMAGES * served.spec.pixel_count):
             return False
+        start = perf_counter_ns()
         try:
             headers = dict(exchange.headers)
             kind, options = read_head(headers, exchange.query, served.spec)
@@ -130,6 +137,11 @@ class PredictEndpoint:
             exchange.respond(failure(error))
         else:
             request = PredictRequest(*images, options)
+            if exchange.ticket is not None:
+                stages = exchange.ticket.stages
+                stages.images, stages.model = len(request.images), served.name
+                stages.decode_at, stages.queue_at = start, perf_counter_ns()
+                stages.decode_ns = stages.queue_at - start
             served.enqueue(request.images, Responder(exchange, served, request), deadline)
         return True
 
@@ -153,9 +165,14 @@ class Responder:
         if self.exchange.disconnected:
             self.exchange.abandon()
             return
+        ticket = self.exchange.ticket
         try:
             if isinstance(result, Exception):
+                if ticket is not None:
+                    ticket.stages.give_up(perf_counter_ns())
                 raise result
+            if ticket is not None:
+                ticket.stages.add_batch(*self.served.last_batch)
             response = json_response(self.served.encode(result, self.request))
         except Exception as error:  # noqa: BLE001 - every request gets a response
             response = failure(error)

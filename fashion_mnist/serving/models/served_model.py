@@ -2,8 +2,9 @@
 
 import contextlib
 import ctypes
+from collections import deque
 from collections.abc import Callable, Sequence
-from time import perf_counter
+from time import perf_counter, perf_counter_ns
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +19,14 @@ from fashion_mnist.registry import model_folder
 from fashion_mnist.registry.store import ChosenModel
 from fashion_mnist.serving.config import ServeConfig
 from fashion_mnist.serving.models.batching import MAX_JUMP, MEMORY, BatchQueue, Waiter
-from fashion_mnist.serving.monitoring.prediction_metrics import PredictionCounters, error_counters, show_model
+from fashion_mnist.serving.monitoring.prediction_metrics import (
+    PredictionCounters,
+    error_counters,
+    show_model,
+    stage_histogram,
+)
+from fashion_mnist.serving.monitoring.stages import Stages
+from fashion_mnist.serving.monitoring.tallies import Tally
 from fashion_mnist.serving.protocol.requests import PredictRequest
 from fashion_mnist.serving.protocol.responses import encode_predictions
 
@@ -37,7 +45,8 @@ class ServedModel:
     object; requests in flight finish with the one they began with.
 
     name: as in responses. example: one of the model's own images, uint8 (1, H, W[, 3]), for the documentation
-    and the warm-up. image_s: moving average of the seconds per image.
+    and the warm-up. image_s: moving average of the seconds per image. last_batch: start and duration of the
+    last batch, in ns of perf_counter_ns(), and its requests.
     Raises ModelError.
     """
 
@@ -57,7 +66,8 @@ class ServedModel:
         except InputError as error:
             raise ModelError(f"{path}: damaged: {error}") from error
         self._counters: PredictionCounters | None = None
-        self._batch_sizes: Any = None
+        self._counted: deque[tuple[Predictions, int, int]] | None = None
+        self.last_batch = (0, 0, 0)
         self.predictor.warm_up()
         start = perf_counter()
         self.example_prediction = self.predictor.predict(self.example)
@@ -73,7 +83,23 @@ class ServedModel:
         show_model(self.name, record.network, self.predictor.precision)
         error_counters()
         self._counters = PredictionCounters(self.spec.classes, calibrated=record.ood_threshold is not None)
-        self._batch_sizes = batch_sizes
+        self._batch_sizes = Tally(batch_sizes)
+        self._inference = Tally(stage_histogram("inference"))
+        self._counted = deque()
+
+    def flush(self) -> None:
+        """Move the counts of the batches since the last call into /metrics."""
+        batches = []
+        while self._counted:  # a thread may append meanwhile
+            batches.append(self._counted.popleft())
+        if self._counters is None or not batches:
+            return
+        self._counters.add(Predictions.join([predictions for predictions, _, _ in batches]))
+        for _, requests, took_ns in batches:
+            self._batch_sizes.add(requests)
+            self._inference.add(took_ns / 1e9)
+        self._batch_sizes.flush()
+        self._inference.flush()
 
     def enqueue(
         self, images: NDArray[np.uint8], waiter: Waiter[Predictions], deadline: float | None = None
@@ -87,31 +113,37 @@ class ServedModel:
     async def predict(
         self,
         images: NDArray[np.uint8],
+        stages: Stages,
         deadline: float | None = None,
         left: Callable[[], bool] | None = None,
     ) -> Predictions:
-        """Classify uint8 images (n, H, W[, 3]) through the queue; n is at least 1.
+        """Classify uint8 images (n, H, W[, 3]) through the queue, and note in `stages` how long it took.
 
-        deadline: see `enqueue`. left: returns whether the client has left; then the rest is dropped.
-
-        Raises InputError: overloaded, deadline_exceeded, and what the network raises.
+        n is at least 1. deadline: see `enqueue`. left: returns whether the client has left; then the rest is
+        dropped. Raises InputError: overloaded, deadline_exceeded, and what the network raises.
         """
         parts = []
         for start in range(0, len(images), PIECE_IMAGES):
-            piece = images[start : start + PIECE_IMAGES]
-            parts.append(await self.queue.submit(piece, deadline, left))
+            stages.queue_at = perf_counter_ns()
+            try:
+                parts.append(await self.queue.submit(images[start : start + PIECE_IMAGES], deadline, left))
+            except Exception:
+                stages.give_up(perf_counter_ns())
+                raise
+            stages.add_batch(*self.last_batch)  # the queue's next batch starts only after its waiters ran
         return Predictions.join(parts)
 
     def run_batch(self, items: Sequence[NDArray[np.uint8]]) -> list[Predictions]:
         """Classify items together, each uint8 (n, H, W[, 3]); predictions are in the same order."""
         images = np.concatenate(items)
-        start = perf_counter()
+        start = perf_counter_ns()
         predictions = self.predictor.predict(images)
-        took_s = min((perf_counter() - start) / len(images), MAX_JUMP * self.image_s)
+        took_ns = perf_counter_ns() - start
+        self.last_batch = (start, took_ns, len(items))
+        took_s = min(took_ns / 1e9 / len(images), MAX_JUMP * self.image_s)
         self.image_s = MEMORY * self.image_s + (1 - MEMORY) * took_s
-        if self._counters is not None:
-            self._counters.add(predictions)
-            self._batch_sizes.observe(len(items))
+        if self._counted is not None:
+            self._counted.append((predictions, len(items), took_ns))
         ends = np.cumsum([len(item) for item in items]).tolist()
         return [predictions[end - len(item) : end] for item, end in zip(items, ends, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Metrics of predictions, errors and the model, shown in /metrics beside BentoML's request metrics.
+"""Metrics of predictions, errors, stages and the model, shown in /metrics beside BentoML's request metrics.
 
 BentoML's metrics client (bentoml 1.4.39) adds up the workers; it must be requested inside a worker. Every
 series exists from the start, at 0: a rate over a series that begins with its first error misses that error.
@@ -15,6 +15,13 @@ from fashion_mnist.errors import HTTP_ERRORS
 from fashion_mnist.inference.predictions import Predictions
 
 PREFIX: Final = "fashion_mnist"
+STAGES: Final = {
+    "decode": "Seconds from a complete body to images, one observation per request",
+    "queue_wait": "Seconds that a request waited for the model, one observation per request",
+    "inference": "Seconds that the model ran, one observation per batch",
+}
+BUCKETS_S: Final = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+"""From one small image, 0.1 ms, to the longest that a request may wait."""
 
 
 @functools.cache
@@ -34,6 +41,29 @@ def error_counters() -> dict[str, Any]:
 def count_error(code: str) -> None:
     """Count one error response with this code."""
     error_counters()[code].inc()
+
+
+@functools.cache
+def stage_histogram(stage: str) -> Any:
+    """Return the histogram of a stage, a key of STAGES; those of several workers and pods can be added up."""
+    client = BentoMLContainer.metrics_client.get()
+    return client.Histogram(f"{PREFIX}_{stage}_seconds", STAGES[stage], buckets=BUCKETS_S)
+
+
+def lost_log_lines() -> Any:
+    """Return the counter of log lines that could not be written."""
+    return _counter("log_lines_lost_total", "Lines of the request log that could not be written")
+
+
+@functools.cache
+def _workers() -> Any:
+    client = BentoMLContainer.metrics_client.get()
+    return client.Gauge(f"{PREFIX}_workers", "Worker processes", multiprocess_mode="max")
+
+
+def show_workers(count: int) -> None:
+    """Show the number of workers in /metrics; every worker sets the same value."""
+    _workers().set(count)
 
 
 class PredictionCounters:

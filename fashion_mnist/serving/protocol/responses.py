@@ -18,11 +18,12 @@ Headers = Sequence[Header]
 
 
 class Response(NamedTuple):
-    """A complete response. headers: names in lower case, Content-Length included."""
+    """A complete response. headers: names in lower case, Content-Length included. code: of an error."""
 
     status: int
     headers: tuple[Header, ...]
     body: bytes
+    code: str = ""
 
     def with_headers(self, headers: tuple[Header, ...]) -> "Response":
         """Return the response with more headers."""
@@ -45,7 +46,7 @@ def error_response(error: InputError, headers: Iterable[Header] = ()) -> Respons
     count_error(error.code)
     if error.status == 503:
         headers = (*headers, (b"retry-after", b"%d" % RETRY_AFTER_S))
-    return json_response(encode_error(error), error.status, headers)
+    return json_response(encode_error(error), error.status, headers)._replace(code=error.code)
 
 
 def internal_error() -> InputError:

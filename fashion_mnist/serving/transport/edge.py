@@ -38,6 +38,7 @@ class Edge:
             response = error_response(
                 InputError("not_found", "WebSockets are not supported; POST to /predict")
             )
+            admitted.stages.code = response.code
             admitted.finish(response.status)
             await send_response(send, response.with_headers(admitted.headers), "websocket")
             return

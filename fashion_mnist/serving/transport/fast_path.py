@@ -53,6 +53,7 @@ class Exchange:
         """Write the response, unless the client has left, and hand back the ticket."""
         ticket = self.ticket
         if ticket is not None:
+            ticket.stages.code = response.code
             response = response.with_headers(ticket.headers)
         try:
             self._write(response)

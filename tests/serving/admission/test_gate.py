@@ -1,11 +1,14 @@
 """The gate: every request passes it, on the fast path and through ASGI; what it does to each request."""
 
 import asyncio
-import io
+import json
+import os
+import random
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,10 +22,11 @@ from support.paths import BOOT
 from support.servers import Server, StartService
 
 from fashion_mnist.bentoml_internals import server_context
-from fashion_mnist.serving.admission.access_log import FLUSH_S, AccessLog
+from fashion_mnist.serving.admission.access_log import AccessLog
 from fashion_mnist.serving.admission.capacity import Capacity
 from fashion_mnist.serving.admission.cors import CorsPolicy
 from fashion_mnist.serving.admission.gate import PROBES, Gate, Ticket
+from fashion_mnist.serving.monitoring.line_writer import FLUSH_S, LineWriter
 from fashion_mnist.serving.protocol.responses import Response
 
 ORIGIN = (b"origin", b"https://a.org")
@@ -197,28 +201,55 @@ def test_a_preflight_is_answered_at_the_gate_even_when_the_service_is_full() -> 
     assert dict(refused.headers)[b"access-control-allow-origin"] == b"https://a.org"
 
 
-def test_each_request_is_logged_on_one_line_with_address_and_status() -> None:
-    stream = io.StringIO()
-    gate = Gate(Capacity(1), access_log=AccessLog(stream))
+def test_each_request_is_logged_on_one_line_with_address_and_status(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT)
+    gate = Gate(Capacity(1), access_log=AccessLog(LineWriter(fd, print)))
 
     async def serve() -> None:
         for method, path in (("POST", "/predict"), ("GET", "/a\nb"), ("GET", "/livez")):
             ticket = gate.admit(method, path, [], ("10.0.0.1", 9))
             assert isinstance(ticket, Ticket)
             ticket.finish(404)
-        assert stream.getvalue() == ""  # nothing is written while requests wait
-        await asyncio.sleep(5 * FLUSH_S)
+        assert log.read_text() == ""  # nothing is written while requests wait
+        while log.read_text().count("\n") < 2:
+            await asyncio.sleep(FLUSH_S)
 
-    asyncio.run(serve())
-    first, second = stream.getvalue().splitlines()  # probes are not logged
+    asyncio.run(asyncio.wait_for(serve(), 10))
+    gate.close()
+    os.close(fd)
+    first, second = log.read_text().splitlines()  # probes are not logged
     assert " 10.0.0.1:9 (method=POST,path=/predict) (status=404) " in first
     assert "path='/a\\nb'" in second  # the path cannot break the line
 
 
-def test_log_lines_are_written_at_once_outside_an_event_loop() -> None:
-    stream = io.StringIO()
-    AccessLog(stream).write(None, "GET", "/", None, 0.0015)
-    assert stream.getvalue().endswith(" _ (method=GET,path=/) (status=none) 1.500ms\n")
+@pytest.mark.parametrize(("which", "expected"), [("errors", 200), (0.25, 100), (True, 400)])
+def test_errors_or_a_share_of_the_requests_can_be_logged(which: Any, expected: int, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        gate = Gate(Capacity(1), access_log=AccessLog(LineWriter(file.fileno(), print), which, as_json=True))
+
+        async def serve() -> None:
+            random.seed(0)
+            for number in range(400):
+                ticket = gate.admit("GET", "/", [], None)
+                assert isinstance(ticket, Ticket)
+                ticket.finish((200, 404, 302, None)[number % 4])
+            gate.close()
+
+        asyncio.run(serve())
+    lines = [json.loads(line) for line in (tmp_path / "log").read_bytes().splitlines()]
+    assert abs(len(lines) - expected) <= (25 if which == 0.25 else 0)
+    statuses = {404, None} if which == "errors" else {200, 404, 302, None}
+    assert {line["status"] for line in lines} == statuses
+
+
+def test_log_lines_are_written_at_once_outside_an_event_loop(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        gate = Gate(Capacity(1), access_log=AccessLog(LineWriter(file.fileno(), print)))
+        ticket = gate.admit("GET", "/", [], None)
+        assert isinstance(ticket, Ticket)
+        ticket.finish(None)
+    assert " _ (method=GET,path=/) (status=none) " in (tmp_path / "log").read_text()
 
 
 def series(client: httpx.Client, name: str, **labels: str) -> float:

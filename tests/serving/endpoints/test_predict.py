@@ -17,6 +17,8 @@ from support.requests import npy, npz, picture
 from fashion_mnist.errors import InputError
 from fashion_mnist.inference.predictions import Predictions
 from fashion_mnist.registry import store
+from fashion_mnist.serving.admission.capacity import Capacity
+from fashion_mnist.serving.admission.gate import Gate, Ticket
 from fashion_mnist.serving.config import ServeConfig
 from fashion_mnist.serving.endpoints.predict import PredictEndpoint
 from fashion_mnist.serving.models.served_model import ServedModel
@@ -35,7 +37,7 @@ class Request:
         self.body = body
         self.query = query
         self.responses: list[Response] = []
-        self.ticket = None
+        self.ticket: Ticket | None = None
 
     def respond(self, response: Response) -> None:
         self.responses.append(response)
@@ -71,7 +73,7 @@ def test_small_requests_are_answered(served: ServedModel) -> None:
     requests = [Request(*PNG), Request(*PNG, query=b"top=2"), Request(*PNG)]
     assert ask(served, *requests) == [True] * 3
     for request, count in zip(requests, (10, 2, 10), strict=True):
-        ((status, headers, body),) = request.responses
+        ((status, headers, body, _),) = request.responses
         answer = json.loads(body)
         assert (status, answer["prediction"], len(answer["probabilities"])) == (200, "Ankle boot", count)
         assert dict(headers) == {
@@ -143,7 +145,10 @@ def test_a_failure_of_the_model_is_answered_with_an_error(
 
     monkeypatch.setattr(served.queue, "run", fail)
     request = Request(*PNG)
+    ticket = request.ticket = Ticket(Gate(Capacity(1)), "POST", "/predict", None)
     assert ask(served, request) == [True]
+    assert ticket.stages.queue_ns > 0  # the wait of those who waited in vain counts too
+    assert "inferred_ms" not in ticket.stages.describe()
     assert request.answer == answer
     assert (b"retry-after" in dict(request.responses[0].headers)) == (answer[0] == 503)
 

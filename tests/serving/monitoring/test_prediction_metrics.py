@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
+from support.metrics import settled
 from support.paths import BOOT
 from support.servers import Server, StartService
 
@@ -49,7 +50,7 @@ def test_images_are_counted_by_class_across_all_workers(
     two_workers: Server, test_images: NDArray[np.uint8], bundled: Predictor
 ) -> None:
     names = ("fashion_mnist_predictions_total", "fashion_mnist_out_of_distribution_total")
-    before = [samples(two_workers, name) for name in names]
+    before = settled(lambda: [samples(two_workers, name) for name in names])
     images = test_images[:300]
     for start in range(0, 300, 10):  # one connection per request, so that both workers get some
         body = {"pixels": images[start : start + 10].tolist()}
@@ -57,7 +58,7 @@ def test_images_are_counted_by_class_across_all_workers(
     expected = bundled.predict(images)
     counts = np.bincount(expected.class_ids, minlength=10).tolist()
     assert expected.in_distribution is not None
-    by_class, strange = (samples(two_workers, name) for name in names)
+    by_class, strange = settled(lambda: [samples(two_workers, name) for name in names])
     named = zip(FASHION_MNIST_CLASSES, counts, strict=True)
     assert change(before[0], by_class) == {(name,): count for name, count in named}
     assert strange[()] - before[1][()] == np.count_nonzero(~expected.in_distribution) > 0
