@@ -42,6 +42,7 @@ def slow_clients(bodies: Sequence[bytes], *, quick: bool) -> Iterator[Promise]:
 
         async def both() -> list[Answer]:
             slow = [asyncio.ensure_future(trickle()) for _ in range(SLOW_CLIENTS)]
+            await asyncio.sleep(2)  # until all are connected
             answers = await Load(service.url, bodies, 32, 300).run(seconds)
             for task in slow:
                 task.cancel()

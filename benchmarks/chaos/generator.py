@@ -16,7 +16,7 @@ import numpy as np
 import uvloop
 
 LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
-TICK_S: Final = 0.0005
+TICK_S: Final = 0.001
 LOST: Final = 0
 OVERLOADED: Final = 503
 RETRY_S: Final = 0.05

@@ -64,6 +64,23 @@ def test_a_worker_that_hangs_is_replaced_and_serves_the_same_model(pair: Server)
     assert names == {"bundled"}
 
 
+@pytest.mark.slow
+def test_a_worker_whose_event_loop_is_stuck_says_where_and_is_replaced(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    stuck = "import signal, time\nsignal.signal(signal.SIGUSR1, lambda *_: time.sleep(60))\n"
+    (tmp_path / "sitecustomize.py").write_text(stuck)
+    with start_service(FASHION_MNIST_WORKERS="1", PYTHONPATH=str(tmp_path)) as server:
+        (victim,) = server.workers
+        victim.send_signal(signal.SIGUSR1)
+        start = time.monotonic()
+        assert wait_for(lambda: f"worker process {victim.pid} has not responded" in server.log, SILENCE_S + 2)
+        assert time.monotonic() - start < SILENCE_S + 1
+        assert wait_for(lambda: server.log.count("initialized") == 2, 30)
+        assert "sitecustomize.py" in server.log  # the traceback
+        assert predict(server).status_code == 200
+
+
 def test_a_service_that_stops_serves_on_then_refuses_connections(pair: Server) -> None:
     """Last of this module: it stops the service."""
     failures: list[str] = []

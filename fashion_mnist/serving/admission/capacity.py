@@ -14,6 +14,8 @@ SMALL_BYTES: Final = 6_000_000
 LONGEST_WAIT_S: Final = 0.75
 """No more requests are let in than can be answered in this time."""
 MIN_IN_FLIGHT: Final = 64
+MEMORY: Final = 0.98
+"""Weight of the past in the pace, which is measured once a batch."""
 REST_S: Final = 0.25
 MAX_REST_S: Final = 1.0
 REFUSALS: Final = 0.25
@@ -32,8 +34,9 @@ class Capacity:
 
     def adapt(self, pace_s: float) -> None:
         """Adapt the limit to the pace of the model under load: seconds per request."""
-        self.pace_s = pace_s
-        self.limit = min(self.max_in_flight, max(MIN_IN_FLIGHT, int(LONGEST_WAIT_S / pace_s)))
+        # slowly: a burst of refusals delays a few batches, and a limit that fell with them would refuse more
+        self.pace_s = MEMORY * self.pace_s + (1 - MEMORY) * pace_s if self.pace_s else pace_s
+        self.limit = min(self.max_in_flight, max(MIN_IN_FLIGHT, int(LONGEST_WAIT_S / self.pace_s)))
 
     def enter(self) -> None:
         """Add a request to the count. Raises InputError: overloaded."""

@@ -15,6 +15,8 @@ from PIL import Image
 from support.requests import PNG, assert_error, npy, picture, post
 from support.servers import Server, StartService
 
+from fashion_mnist.serving.admission.capacity import MIN_IN_FLIGHT, Capacity
+
 
 def test_limits_answer_413_408_and_503(start_service: StartService) -> None:
     settings = {
@@ -131,3 +133,18 @@ def test_large_pictures_and_batches_do_not_hold_up_other_requests(
     assert [len(a.json()["predictions"]) for a in answers] == [4, 3000]
     assert waited
     assert sorted(waited)[len(waited) // 2] < 0.1
+
+
+def test_requests_in_flight_follow_the_pace_but_not_a_burst() -> None:
+    capacity = Capacity(4096)
+    capacity.adapt(0.00025)
+    assert capacity.limit == 3000
+    for _ in range(5):  # batches that a burst of refusals has delayed
+        capacity.adapt(0.0005)
+    assert capacity.limit > 2600
+    for _ in range(200):
+        capacity.adapt(0.0005)
+    assert 1500 <= capacity.limit < 1550
+    for _ in range(500):
+        capacity.adapt(1.0)
+    assert capacity.limit == MIN_IN_FLIGHT

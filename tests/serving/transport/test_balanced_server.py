@@ -1,5 +1,6 @@
 """Accepting connections: workers share them evenly, whatever happens to one of the workers."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -8,16 +9,24 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import psutil
 import pytest
 import trustme
+import uvicorn
 from support.servers import Server, StartService, wait_for
 
+from fashion_mnist.serving.admission.capacity import Capacity
+from fashion_mnist.serving.admission.gate import Gate
 from fashion_mnist.serving.transport.balanced_server import (
+    MAX_ACCEPTS,
+    BalancedServer,
     ConnectionCounts,
+    Stopping,
     count_waiting,
 )
 
@@ -84,6 +93,40 @@ def test_waiting_connections_are_counted() -> None:
         assert count_waiting(listener) == 4
     with socket.socket(socket.AF_UNIX) as other:
         assert count_waiting(other) == 1
+
+
+class Silent(asyncio.Protocol):
+    def __init__(self, **_: object) -> None:
+        pass
+
+    def connection_made(self, transport: Any) -> None:
+        transport.close()
+
+
+def test_a_crowd_is_accepted_in_parts() -> None:
+    """Between the parts the event loop answers requests."""
+
+    async def run() -> list[int]:
+        config = uvicorn.Config("none")
+        config.http_protocol_class = Silent
+        config.ssl = None
+        stopping = Stopping(0, Gate(Capacity(100)), None)
+        server = BalancedServer(config, ConnectionCounts(None, 1, 1), stopping)
+        server.lifespan = SimpleNamespace(state={})
+        counts = []
+        with ExitStack() as stack:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=200))
+            listener.setblocking(False)
+            for _ in range(100):
+                stack.enter_context(socket.create_connection(listener.getsockname()))
+            for _ in range(2):
+                server._accept_share(listener)
+                counts.append(len(server.opening))
+            await asyncio.gather(*server.opening.values())
+            await asyncio.sleep(0.05)
+        return counts
+
+    assert asyncio.run(run()) == [MAX_ACCEPTS, 100]
 
 
 def test_connections_are_spread_evenly(crew: Server) -> None:
