@@ -1,8 +1,8 @@
 """A model's interface: the shape of its images and the names of its classes."""
 
 import unicodedata
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 FASHION_MNIST: Final = "fashion-mnist"
 FASHION_MNIST_CLASSES: Final = (
@@ -18,6 +18,10 @@ FASHION_MNIST_CLASSES: Final = (
     "Ankle boot",
 )
 
+
+Preparation = Literal["garment", "none"]
+"""What happens to pictures of another shape than the model's: a garment is cut out and put on black, or the
+picture is only resized and padded with black."""
 
 UNPRINTABLE: Final = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories that break a line of text or its encoding; format characters such as ZWJ do not."""
@@ -50,13 +54,15 @@ def find_name_problem(classes: tuple[str, ...]) -> str | None:
 class ModelSpec:
     """Classes and image shape of one model; stored with the model, never assumed by the code.
 
-    channels: 1 (gray) or 3 (RGB).
+    channels: 1 (gray) or 3 (RGB). preparation: `garment` for gray models only; specs that differ in it alone
+    are equal, because it does not change what the network's outputs mean.
     """
 
     classes: tuple[str, ...]
     height: int
     width: int
     channels: int
+    preparation: Preparation = field(default="none", compare=False)
 
     @property
     def shape(self) -> tuple[int, ...]:

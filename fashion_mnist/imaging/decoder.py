@@ -8,11 +8,11 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from fashion_mnist.errors import InputError
-from fashion_mnist.imaging import gif, jpeg, png, tiff
+from fashion_mnist.imaging import gif, heif, jpeg, png, tiff
 
 FORMATS: Final = ("PNG", "WEBP", "BMP", "GIF")
-"""Formats that are decoded besides JPEG and TIFF. Pillow knows many more; each one adds attack surface."""
-ACCEPTED: Final = "PNG, JPEG, WebP, BMP, GIF or TIFF"
+"""Formats that are decoded besides JPEG, TIFF, AVIF and HEIC. Pillow knows more; each adds attack surface."""
+ACCEPTED: Final = "PNG, JPEG, WebP, AVIF, BMP, GIF or TIFF"
 MAX_SIDE_PX: Final = 30_000
 """No camera produces longer sides, and resizing a row of millions of pixels blocks the process."""
 
@@ -20,9 +20,12 @@ _SIGNATURES: Final = (
     (b"%PDF", 0, "PDF"),
     (b"ftypheic", 4, "HEIC"),
     (b"ftypheix", 4, "HEIC"),
+    (b"ftypheim", 4, "HEIC"),
+    (b"ftypheis", 4, "HEIC"),
     (b"ftypmif1", 4, "HEIC"),
     (b"ftypmsf1", 4, "HEIC"),
     (b"ftypavif", 4, "AVIF"),
+    (b"ftypavis", 4, "AVIF"),
     (b"II+\0", 0, "BigTIFF"),
     (b"MM\0+", 0, "BigTIFF"),
     (b"\0\0\1\0", 0, "ICO"),
@@ -109,7 +112,13 @@ def open_picture(data: bytes, max_pixels: int, check: Check | None = None) -> Im
             data = png.strip_metadata(data)
         elif data.startswith(gif.STARTS):
             gif.check_head(data)
-        picture = Image.open(_file(data, check), formats=FORMATS)
+        kind = heif.find_kind(data) if data[4:8] == b"ftyp" else None
+        if kind is not None and not heif.register(kind):
+            raise _unidentified(data)
+        try:
+            picture = Image.open(_file(data, check), formats=FORMATS if kind is None else (kind,))
+        except UnidentifiedImageError as error:
+            raise (error if kind is None else _broken("its header cannot be read")) from None
     _check_size(picture.size, max_pixels)
     return picture
 
