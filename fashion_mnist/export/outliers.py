@@ -34,7 +34,7 @@ def draw_outliers(images: Pixels, count: int, rng: Generator) -> Pixels:
 
 def _fill(image: Pixels) -> Pixels:
     """Enlarge what is not black until it touches two opposite sides."""
-    shown: NDArray[np.bool_] = image.reshape(*image.shape[:2], -1).any(axis=2)
+    shown = np.asarray(image.reshape(*image.shape[:2], -1).any(axis=2))
     rows, columns = shown.nonzero()
     if len(rows) == 0:
         return image
@@ -196,7 +196,7 @@ def cut_up(images: Pixels, rng: Generator) -> Pixels:
     rows, columns = rng.integers(1, 8, 2) if rng.random() < 0.5 else [rng.integers(2, 8)] * 2
     tall, wide = -(-image.shape[0] // max(rows, 3 - columns)), -(-image.shape[1] // columns)
     corners = [(y, x) for y in _starts(image.shape[0], tall) for x in _starts(image.shape[1], wide)]
-    mixed = image.copy()
+    mixed: Pixels = image.copy()
     for (y, x), number in zip(corners, rng.permutation(len(corners)), strict=True):
         source = image if rng.random() < 0.5 else other
         v, u = corners[number]
@@ -212,7 +212,7 @@ def _starts(length: int, piece: int) -> list[int]:
 def invert(images: Pixels, rng: Generator) -> Pixels:
     """Invert a training image, on a ground that may be gray."""
     image = images[rng.integers(len(images))].astype(np.float64)
-    return (255 - image * (1 - rng.uniform(0, 0.4))).astype(np.uint8)
+    return np.asarray(255 - image * (1 - rng.uniform(0, 0.4)), np.uint8)
 
 
 KINDS: Final[tuple[Kind, ...]] = (

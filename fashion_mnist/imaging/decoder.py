@@ -12,7 +12,7 @@ from fashion_mnist.errors import InputError
 from fashion_mnist.imaging import gif, heif, jpeg, png, tiff
 
 FORMATS: Final = ("WEBP", "BMP", "GIF")
-"""Formats that are decoded besides JPEG, PNG, TIFF, AVIF and HEIC. Pillow knows more; each adds attack surface."""
+"""Formats that are decoded besides JPEG, PNG, TIFF, AVIF and HEIC; each one adds attack surface."""
 ACCEPTED: Final = "PNG, JPEG, WebP, AVIF, BMP, GIF or TIFF"
 MAX_SIDE_PX: Final = 30_000
 """No camera produces longer sides, and resizing a row of millions of pixels blocks the process."""

@@ -36,7 +36,7 @@ def test_the_same_seed_draws_the_same_pictures(shape: tuple[int, ...]) -> None:
         lambda rng: outliers.draw_outliers(images, 30, rng),
         lambda rng: variations.vary_known(images, rng),
     ):
-        first, second, other = (draw(np.random.default_rng(seed)) for seed in (1, 1, 2))
+        first, second, other = (draw(np.random.default_rng(seed)) for seed in (1, 1, 2))  # type: ignore[no-untyped-call]
         assert first.shape[1:] == shape
         assert np.array_equal(first, second)
         assert not np.array_equal(first, other)

@@ -109,7 +109,7 @@ def test_the_bundled_head_tells_strange_pictures(bundled: Predictor, test_images
     upper, lower = test_images[:200, :14], test_images[:200, 14:]
     strange = {
         "noise": rng.integers(0, 256, (200, 28, 28), np.uint8),
-        "constant": np.repeat(np.arange(0, 256, 8, np.uint8), 784).reshape(-1, 28, 28),
+        "constant": np.repeat(np.arange(0, 256, 8, dtype=np.uint8), 784).reshape(-1, 28, 28),
         "checkerboard": 255 * ((side[:, None] // 4 + side // 4) % 2).astype(np.uint8)[None],
         "inverted": 255 - test_images[:200],
         "halves swapped": np.concatenate([lower, upper], axis=1),

@@ -133,7 +133,8 @@ def _prediction(spec: ModelSpec) -> Schema:
 
 
 def _model() -> Schema:
-    metrics = {"n": _INTEGER, **dict.fromkeys(("accuracy", "precision", "recall", "f1", "nll", "ece"), _NUMBER)}
+    shares = ("accuracy", "precision", "recall", "f1", "nll", "ece")
+    metrics = {"n": _INTEGER, **dict.fromkeys(shares, _NUMBER)}
     limits = dict.fromkeys(("body_bytes", "images", "picture_pixels"), _INTEGER)
     return _object(
         {

@@ -33,8 +33,14 @@ def test_a_set_has_the_coverage_asked_for() -> None:
     wide = encode(read_options("coverage=0.99&top=1", SPEC))
     assert [p["prediction_set"] for p in wide] == [["a", "b", "c"], ["a", "b"]]
     assert list(wide[0]) == [
-        "prediction", "class_id", "confidence", "probabilities", "prediction_set", "in_distribution", "ood_score"
-    ]  # fmt: skip
+        "prediction",
+        "class_id",
+        "confidence",
+        "probabilities",
+        "prediction_set",
+        "in_distribution",
+        "ood_score",
+    ]
 
 
 def test_a_model_without_sets_answers_null() -> None:
