@@ -48,6 +48,7 @@ def test_a_bento_built_from_an_empty_store_serves_the_bundled_model(
         assert predict(server.url)["model"] == "bundled"
 
 
+@pytest.mark.slow
 def test_a_bento_built_after_a_training_carries_and_serves_that_model(
     start_service: StartService, tmp_path: Path
 ) -> None:

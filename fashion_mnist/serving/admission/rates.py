@@ -13,6 +13,7 @@ import mmap
 import os
 import re
 import secrets
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,7 @@ class RateTable:
             memory[:SECRET_BYTES] = secrets.token_bytes(SECRET_BYTES)
         else:
             memory = mmap.mmap(self._file.fileno(), SIZE)
+            weakref.finalize(self, self._file.close)
         self._secret = memory[:SECRET_BYTES]
         slots = memoryview(memory)[SECRET_BYTES:]
         self._hashes = slots[: SETS * WAYS * 8].cast("Q")

@@ -32,6 +32,8 @@ PNG = (b"image/png", BOOT.read_bytes())
 class Request:
     """An exchange that records its responses."""
 
+    disconnected = False
+
     def __init__(self, kind: bytes, body: bytes, query: bytes = b"") -> None:
         self.headers: Headers = [(b"content-type", kind)]
         self.body = body

@@ -35,7 +35,7 @@ def secured(
         yield server, key.strip()
 
 
-@pytest.mark.parametrize("examples", [10, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [pytest.param(50, marks=pytest.mark.slow)])
 def test_the_service_does_what_its_document_says(
     secured: tuple[Server, str], examples: int, tmp_path: Path
 ) -> None:

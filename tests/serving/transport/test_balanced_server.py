@@ -108,6 +108,7 @@ def test_a_dead_worker_does_not_hold_up_the_others(crew: Server) -> None:
     assert wait_for(lambda: len(crew.workers) == WORKERS and {w.pid for w in crew.workers} != before, 60)
 
 
+@pytest.mark.slow
 def test_a_worker_out_of_file_descriptors_logs_it_and_recovers(start_service: StartService) -> None:
     with start_service(FASHION_MNIST_WORKERS="2") as server:
         limits = {worker.pid: worker.rlimit(psutil.RLIMIT_NOFILE) for worker in server.workers}
@@ -145,6 +146,7 @@ def test_tls_works_and_plain_http_harms_nobody(start_service: StartService, tmp_
         assert "Traceback" not in server.log
 
 
+@pytest.mark.slow
 def test_idle_connections_make_room(crew: Server) -> None:
     """Last in this file: the workers get fewer descriptors than connections will be opened."""
     parent = psutil.Process(crew.process.pid)
