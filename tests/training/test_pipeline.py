@@ -35,6 +35,7 @@ def test_the_stored_model_is_complete(trained: tuple[Trained, Path]) -> None:
     assert names >= {
         "network.onnx",
         "network.safetensors",
+        "ood_head.bin",
         "model.json",
         "example.png",
         "README.md",
@@ -55,6 +56,7 @@ def test_the_output_folder_has_no_report(trained: tuple[Trained, Path]) -> None:
     assert names - in_int8 == {
         "network.onnx",
         "network.safetensors",
+        "ood_head.bin",
         "model.json",
         "example.png",
         "README.md",

@@ -105,7 +105,7 @@ def wait_for(ask: Callable[[], httpx.Response], status: int) -> httpx.Response:
 def test_large_pictures_and_batches_do_not_hold_up_other_requests(
     start_service: StartService, test_images: NDArray[np.uint8]
 ) -> None:
-    large = Image.new("LA", (6000, 6000), (200, 90))
+    large = Image.new("LA", (4500, 4500), (200, 90))
     file = io.BytesIO()
     large.save(file, "PNG")
 
