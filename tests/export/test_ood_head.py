@@ -50,6 +50,7 @@ def test_varied_images_resemble_the_original(test_images: NDArray[np.uint8]) -> 
     assert np.median(nearest) < np.median(unrelated) / 2
 
 
+@pytest.mark.slow
 def test_a_trained_models_head_tells_drawings_from_its_images(
     trained: tuple[Trained, Path], test_images: NDArray[np.uint8]
 ) -> None:
@@ -65,6 +66,7 @@ def test_a_trained_models_head_tells_drawings_from_its_images(
     assert np.quantile(noise, 0.05) > np.quantile(known, 0.95)
 
 
+@pytest.mark.slow
 def test_a_head_of_colour_pictures_is_fitted_and_repeats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
