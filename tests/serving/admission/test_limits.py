@@ -102,6 +102,7 @@ def wait_for(ask: Callable[[], httpx.Response], status: int) -> httpx.Response:
     return answer
 
 
+@pytest.mark.slow
 def test_large_pictures_and_batches_do_not_hold_up_other_requests(
     start_service: StartService, test_images: NDArray[np.uint8]
 ) -> None:
