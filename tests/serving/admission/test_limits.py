@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from support.requests import PNG, assert_error, npy, picture, post
