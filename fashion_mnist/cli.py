@@ -1,4 +1,4 @@
-"""The `fashion-mnist` command line: predict, evaluate, models, keys."""
+"""The `fashion-mnist` command line: predict, prepare, evaluate, models, keys."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ from rich.table import Table
 
 import fashion_mnist
 from fashion_mnist.commands.keys import keys
+from fashion_mnist.commands.prepare import prepare
 from fashion_mnist.data import sources
 from fashion_mnist.data.readers.picture_files import Skipped, describe_skipped, skip_if_no_picture, walk
 from fashion_mnist.errors import (
@@ -25,6 +26,7 @@ from fashion_mnist.errors import (
 )
 from fashion_mnist.imaging import pixels
 from fashion_mnist.inference import predictions
+from fashion_mnist.inference.conformal import COVERAGES
 from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.registry import model_folder, store
 from fashion_mnist.serving.config import ServeConfig, read_serve_config, unknown_variables
@@ -54,14 +56,24 @@ def main() -> None:
 
 
 main.add_command(keys)
+main.add_command(prepare)
 
 
 @main.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Print the K most probable classes.")
+@click.option(
+    "--coverage",
+    type=click.Choice(COVERAGES),
+    default=COVERAGES[0],
+    show_default=True,
+    help="How often the prediction set shall hold the right class.",
+)
 @MODEL_OPTION
-def predict(images: tuple[str, ...], as_json: bool, top: int | None, model: str | None) -> None:
+def predict(
+    images: tuple[str, ...], as_json: bool, top: int | None, coverage: str, model: str | None
+) -> None:
     """Classify pictures: files, folders of files, or `-` for standard input.
 
     Folders are read with their sub-folders; what is not a picture is passed over. A picture that cannot be
@@ -70,6 +82,7 @@ def predict(images: tuple[str, ...], as_json: bool, top: int | None, model: str 
     config = read_serve_config()
     predictor, name = _open(model, config)
     classes = predictor.spec.classes
+    least = (predictor.record.prediction_sets or {}).get(coverage)
     if top is not None and top > len(classes):
         raise ConfigError(f"--top {top}: {name} has {len(classes)} classes; ask for at most as many")
     failed: FashionMnistError | None = None
@@ -79,7 +92,7 @@ def predict(images: tuple[str, ...], as_json: bool, top: int | None, model: str 
         data = b""
         try:
             data = _read(path)
-            image = pixels.read_picture(data, predictor.spec, config.max_pixels)
+            image, preparation = pixels.read_prepared(data, predictor.spec, config.max_pixels)
         except (InputError, ConfigError) as error:
             if not given and skip_if_no_picture(skipped, Path(path), data, error):
                 continue
@@ -87,13 +100,18 @@ def predict(images: tuple[str, ...], as_json: bool, top: int | None, model: str 
             failed = error
             continue
         read += 1
-        (answer,) = predictions.to_objects(predictor.predict(image[None]), classes, top)
+        (answer,) = predictions.to_objects(predictor.predict(image[None]), classes, top, least)
+        if preparation is not None:
+            answer["preparation"] = preparation
         if as_json:
             click.echo(json.dumps({"image": label, **answer, "model": name}))
             continue
-        note = "" if answer["in_distribution"] is not False else "  unlike the training images"
+        done = "" if preparation is None else f"  ({preparation})"
+        note = done if answer["in_distribution"] is not False else f"{done}  unlike the training images"
         best = sorted(answer["probabilities"].items(), key=lambda item: item[1], reverse=True)[: top or 1]
-        click.echo(f"{label}: {', '.join(f'{found} {p:.1%}' for found, p in best)}{note}")
+        others = (answer["prediction_set"] or [])[1:]
+        perhaps = f"  or {', '.join(others)}" if others and top is None else ""
+        click.echo(f"{label}: {', '.join(f'{found} {p:.1%}' for found, p in best)}{perhaps}{note}")
     if skipped:
         click.echo(f"fashion-mnist: passed over: {describe_skipped(skipped)}", err=True)
     if failed is not None:
@@ -121,7 +139,14 @@ def evaluate_command(model: str | None, source: str, output: Path | None, strict
     predictor, name = _open(model, read_serve_config())
     spec = predictor.spec
     numbers = tuple(predictor.record.data.get("numbers") or ()) or None
-    dataset = sources.load(source, shape=spec.shape, classes=spec.classes, numbers=numbers, strict=strict)
+    dataset = sources.load(
+        source,
+        shape=spec.shape,
+        classes=spec.classes,
+        numbers=numbers,
+        strict=strict,
+        preparation=spec.preparation,
+    )
     click.echo("\n".join(dataset.describe()), err=True)
     images = dataset.test
     if images is None:
@@ -129,7 +154,7 @@ def evaluate_command(model: str | None, source: str, output: Path | None, strict
         part = "all its images" if images is dataset.train else "its validation images"
         click.echo(f"{source} has no test images; measuring on {part}, seen in training or not", err=True)
     probabilities = predict_all(predictor, images)
-    metrics = evaluate(probabilities, images.labels, spec.classes)
+    metrics = evaluate(probabilities, images.labels, spec.classes, predictor.record.prediction_sets)
     Console().print(metrics_table(metrics, f"{name} on {source}"))
     if output is not None:
         history = read_history(predictor.folder)
@@ -166,7 +191,8 @@ def models() -> None:
 
 def _open(model: str | None, config: ServeConfig) -> tuple[Predictor, str]:
     chosen = store.choose(model or config.model)
-    return Predictor(chosen.folder, config.threads, config.precision), chosen.name
+    predictor = Predictor(chosen.folder, config.threads, config.precision, refuse=config.refuse)
+    return predictor, chosen.name
 
 
 def _paths(names: tuple[str, ...], skipped: Skipped) -> Iterator[tuple[str, bool]]:

@@ -51,6 +51,7 @@ HTTP_ERRORS: Final[dict[str, tuple[int, str]]] = {
     "pixel_not_integer": (422, "a pixel is a fraction"),
     "pixels_scaled": (422, "the pixels lie within 0..1 instead of 0..255"),
     "pixel_out_of_range": (422, "a pixel is outside 0..255"),
+    "out_of_distribution": (422, "a picture is unlike the training images, and `reject` was given"),
     "rate_limited": (429, "the client is over its rate"),
     "headers_too_large": (431, "the headers exceed 256 lines or 64 KB"),
     "internal_error": (500, "the service failed; its log has the cause"),

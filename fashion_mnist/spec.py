@@ -1,8 +1,8 @@
 """A model's interface: the shape of its images and the names of its classes."""
 
 import unicodedata
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 FASHION_MNIST: Final = "fashion-mnist"
 FASHION_MNIST_CLASSES: Final = (
@@ -21,6 +21,11 @@ FASHION_MNIST_CLASSES: Final = (
 MAX_SIDE_PX: Final = 1024
 """Largest side of a model's images. A batch of 16 in RGB, as bytes and as floats, then fits into 1 GB."""
 MAX_NAME_LENGTH: Final = 200
+
+Preparation = Literal["garment", "none"]
+"""What happens to pictures of another shape than the model's: a garment is cut out and put on black, or the
+picture is only resized and padded with black."""
+
 UNPRINTABLE: Final = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories that break a line of text or its encoding; format characters such as ZWJ do not."""
 
@@ -59,13 +64,15 @@ def find_name_problem(classes: tuple[str, ...]) -> str | None:
 class ModelSpec:
     """Classes and image shape of one model; stored with the model, never assumed by the code.
 
-    channels: 1 (gray) or 3 (RGB).
+    channels: 1 (gray) or 3 (RGB). preparation: `garment` for gray models only; specs that differ in it alone
+    are equal, because it does not change what the network's outputs mean.
     """
 
     classes: tuple[str, ...]
     height: int
     width: int
     channels: int
+    preparation: Preparation = field(default="none", compare=False)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -205,6 +205,7 @@ def test_models_lists_a_damaged_model_and_names_it(tmp_path: Path) -> None:
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_train_py_errors_become_one_line_and_an_exit_code() -> None:
     for arguments, code, message in (
         (["--epochs", "0"], 2, "train.py: --epochs:"),

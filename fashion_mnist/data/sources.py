@@ -16,7 +16,7 @@ from fashion_mnist.data.readers import class_folders, idx
 from fashion_mnist.data.readers.picture_files import Skipped
 from fashion_mnist.data.readers.pixel_csv import read_csv
 from fashion_mnist.errors import DataError
-from fashion_mnist.spec import FASHION_MNIST, FASHION_MNIST_CLASSES
+from fashion_mnist.spec import FASHION_MNIST, FASHION_MNIST_CLASSES, Preparation
 
 DEBIAN_FOLDER: Final = Path("/usr/share/datasets/fashion-mnist")
 SAMPLE_SHA256: Final = {
@@ -35,6 +35,7 @@ def load(
     classes: tuple[str, ...] | None = None,
     numbers: tuple[int, ...] | None = None,
     strict: bool = False,
+    preparation: Preparation = "none",
     environment: Mapping[str, str] = os.environ,
 ) -> Dataset:
     """Read a source: `fashion-mnist`, a folder of IDX files, a CSV file, or a folder of class folders.
@@ -42,7 +43,7 @@ def load(
     shape: (H, W) or (H, W, 3), to which picture files are converted. classes: names of the numeric
     labels, by default the garments for Fashion-MNIST's own files, else the numbers. numbers: the label of
     each class, by default 0..K-1, or 1..K if the file has exactly these. strict: refuse files that cannot be
-    read as pictures, instead of passing them over.
+    read as pictures, instead of passing them over. preparation: of picture files, see `ModelSpec`.
     Raises DataError, which names the file and the position.
     """
     path = find_fashion_mnist(environment) if source == FASHION_MNIST else Path(source).expanduser()
@@ -56,7 +57,7 @@ def load(
     if not path.is_dir():
         raise DataError(f"{source}: neither a file nor a folder; give a CSV file or a folder of images")
     if not idx.is_idx_folder(path):
-        return _load_folders(source, path, shape, strict)
+        return _load_folders(source, path, shape, strict, preparation)
     known = idx.checksums(path) <= {*CONTENT_SHA256.values(), *SAMPLE_SHA256}
     if source == FASHION_MNIST and not known:
         raise DataError(
@@ -83,11 +84,13 @@ def find_fashion_mnist(environment: Mapping[str, str] = os.environ) -> Path:
     return local
 
 
-def _load_folders(source: str, path: Path, shape: tuple[int, ...], strict: bool) -> Dataset:
+def _load_folders(
+    source: str, path: Path, shape: tuple[int, ...], strict: bool, preparation: Preparation
+) -> Dataset:
     """Read class folders, and those of validation and test images if there are any."""
     skipped: Skipped = {}
     parts = {
-        split: class_folders.read_class_folders(folder, shape, skipped, strict)
+        split: class_folders.read_class_folders(folder, shape, skipped, strict, preparation)
         for split, folder in class_folders.find_splits(path).items()
     }
     return Dataset(

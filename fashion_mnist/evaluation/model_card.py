@@ -1,10 +1,12 @@
 """The model card: a README.md in the model's folder that says what the model is and how it was trained."""
 
-from typing import Any
+from typing import Any, Final
 
-from fashion_mnist.evaluation.metrics import Metrics
+from fashion_mnist.evaluation.metrics import BINS, Metrics
 from fashion_mnist.registry.model_folder import ModelRecord
 from fashion_mnist.spec import FASHION_MNIST_CLASSES
+
+TRUST: Final = "## How far to trust it\n"
 
 
 def write_card(record: ModelRecord, metrics: Metrics, history: dict[str, Any]) -> str:
@@ -24,8 +26,6 @@ Classifies {shape} {kind} pictures (uint8, 0 is background) into {len(record.cla
 ## How it was trained
 {_training_table(record)}
 
-The temperature, {record.temperature:.4f}, and the out-of-distribution threshold, {record.ood_threshold:.4f},
-were fitted on the calibration images, which decided nothing else. The threshold rejects 1 % of known images.
 `model.json` has the full configuration, the fingerprints of the data and the checksums of the files.
 
 ```
@@ -33,11 +33,39 @@ epoch    loss  accuracy     val loss  accuracy    rate  seconds
 {_log(history)}
 ```
 
+{TRUST}{describe_trust(record, metrics)}
+
 ## Limits
 The network has seen pictures like its training images{hint} and nothing else. Expect no useful class for
 pictures that look different. `in_distribution` says whether a picture resembles the calibration images; it
 does not prove that the class is right.
 """
+
+
+def describe_trust(record: ModelRecord, metrics: Metrics) -> str:
+    """Return the section on calibration, prediction sets, and agreement of torch and the served network."""
+    rows = "".join(
+        f"| prediction sets for {float(coverage):.0%} | {found.coverage:.2%} hold the right class, "
+        f"{min(found.by_class.values()):.1%} in the worst class; {found.mean_size:.2f} classes on average |\n"
+        for coverage, found in metrics.sets.items()
+    )
+    agreement = record.agreement or {}
+    for name in ("fp32", "served"):
+        if name in agreement:
+            found = agreement[name]
+            rows += (
+                f"| {name} against torch, {agreement['n']:,} validation images | same class for "
+                f"{found['same_class']:.2%}; probabilities differ by at most "
+                f"{found['largest_difference']:.4f} |\n"
+            )
+    return f"""
+| on {metrics.n:,} test images, if nothing else is said | |
+|---|---|
+| calibration error, {BINS} bins | {metrics.ece:.4f} |
+{rows}
+The temperature, {record.temperature:.4f}, the prediction sets and the out-of-distribution thresholds were
+fitted to the calibration images, which decided nothing else. By default, 1 % of known images count as
+out-of-distribution (score above {record.ood_threshold:.4f})."""
 
 
 def _metrics_tables(record: ModelRecord, metrics: Metrics) -> str:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fashion_mnist.data.dataset import LabelledImages
-from fashion_mnist.evaluation.metrics import Metrics
+from fashion_mnist.evaluation.metrics import Metrics, ReliabilityBin, calibration_error, reliability_bins
+from fashion_mnist.inference.calibration import softmax
 from fashion_mnist.registry import model_folder
 from fashion_mnist.registry.model_folder import ModelRecord, rename_old_keys
 
@@ -42,7 +43,12 @@ def write_report(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / METRICS, metrics.asdict())
-    plots = {"confusion": plot_confusion(metrics), "reliability": plot_reliability(metrics)}
+    plots = {
+        "confusion": plot_confusion(metrics),
+        "reliability": plot_reliability(metrics, _before_temperature(probabilities, data.labels, record)),
+    }
+    if metrics.sets:
+        plots["coverage"] = plot_coverage(metrics)
     if history is not None:
         _write_json(folder / HISTORY, history)
         plots["training"] = plot_history(history, is_augmented(record.config))
@@ -133,21 +139,62 @@ def plot_history(history: dict[str, Any], augmented: bool) -> Figure:
     return figure
 
 
-def plot_reliability(metrics: Metrics) -> Figure:
-    """Plot accuracy against confidence; the area of a point grows with its share of the images."""
+def plot_reliability(metrics: Metrics, before: list[ReliabilityBin]) -> Figure:
+    """Plot accuracy against confidence, with 95 % intervals, and the same without the temperature.
+
+    The area of a point grows with its share of the images.
+    """
     figure = Figure(figsize=(4.4, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="gray", linestyle=":", label="perfect calibration")
     confidence = [b.confidence for b in metrics.reliability]
     accuracy = [b.accuracy for b in metrics.reliability]
     areas = [20 + 400 * b.count / metrics.n for b in metrics.reliability]
-    axes.plot(confidence, accuracy, color="tab:blue", alpha=0.5)
+    spread = [
+        [b.accuracy - b.low for b in metrics.reliability],
+        [b.high - b.accuracy for b in metrics.reliability],
+    ]
+    axes.errorbar(confidence, accuracy, spread, color="tab:blue", alpha=0.5, capsize=2)
     axes.scatter(confidence, accuracy, s=areas, color="tab:blue", label="images, by confidence")
+    axes.plot(
+        [b.confidence for b in before],
+        [b.accuracy for b in before],
+        "x--",
+        color="tab:orange",
+        alpha=0.7,
+        label=f"without temperature: {calibration_error(before):.2%}",
+    )
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.03), ylim=(0, 1.03))
     axes.set_title(f"expected calibration error {metrics.ece:.2%}")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left")
     return figure
+
+
+def plot_coverage(metrics: Metrics) -> Figure:
+    """Plot how often the prediction sets hold the right class, for each class."""
+    names = next(iter(metrics.sets.values())).by_class
+    figure = Figure(figsize=(5.6, 1.4 + 0.22 * min(len(names), CELLS_WITH_TEXT)), layout="constrained")
+    axes = figure.subplots()
+    for (coverage, found), colour in zip(metrics.sets.items(), ("tab:blue", "tab:orange"), strict=False):
+        label = f"sets for {float(coverage):.0%}: {found.coverage:.1%}, {found.mean_size:.2f} classes"
+        axes.plot(list(found.by_class.values()), range(len(names)), "o", color=colour, label=label)
+        axes.axvline(float(coverage), color=colour, linestyle=":")
+    axes.set_yticks(range(len(names)), list(names), parse_math=False)
+    axes.invert_yaxis()
+    axes.set(xlabel="share of images whose set holds their class")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _before_temperature(
+    probabilities: NDArray[np.floating], labels: NDArray[np.int64], record: ModelRecord
+) -> list[ReliabilityBin]:
+    """Return the reliability that the network would have without its temperature."""
+    with np.errstate(divide="ignore"):
+        raw = softmax(np.maximum(np.log(probabilities), -1e4), 1 / (record.temperature or 1.0))
+    return reliability_bins(raw, labels)
 
 
 def _svg(figure: Figure) -> str:

@@ -20,6 +20,11 @@ def metrics_table(metrics: Metrics, title: str) -> Table:
     table.caption = (
         f"accuracy {metrics.accuracy:.2%}, negative log likelihood {metrics.nll:.4f}, "
         f"calibration error {metrics.ece:.2%}"
+        + "".join(
+            f"\nprediction sets for {coverage}: {found.coverage:.2%} hold the right class, "
+            f"{min(found.by_class.values()):.1%} in the worst class; {found.mean_size:.2f} classes on average"
+            for coverage, found in metrics.sets.items()
+        )
     )
     return table
 

@@ -11,26 +11,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from fashion_mnist.errors import InputError
 from fashion_mnist.imaging import decoder, jpeg
-
-NS_S: Final = 1e-9
-MARGIN: Final = 1.05
-FIXED_BYTES: Final = 3_000_000
-
-NS_PER_PIXEL: Final = {"PNG": 10, "TIFF": 18, "WEBP": 50, "GIF": 20, "BMP": 18}
-NS_PER_BYTE: Final = {"PNG": 12, "TIFF": 10}
-"""For each byte of a row, uncompressed."""
-EXTRA_BYTES: Final = {"WEBP": 14, "BMP": 0.5, "GIF": 0.5}
-"""Bytes per pixel that the decoder takes besides the picture; WebP's keeps two frames."""
-RLE_NS_PER_BYTE, RLE_NS_PER_PIXEL = 400, 120
-"""Of a BMP's run lengths, which Pillow decodes in Python, row by row."""
-JPEG_NS_PER_BYTE: Final = 10
-SCANS_NS_PER_BYTE: Final = 15
-"""In addition, of a JPEG of several scans."""
-SCAN_NS: Final = 0.6
-"""For each pixel, however empty the scan."""
-PIECE_S: Final = 2e-5
-"""For each strip or tile of a TIFF."""
-BYTES_IN_ROW: Final = {"1": 0.125, "L": 1, "P": 1, "LA": 2, "PA": 2, "La": 2, "I;16": 2, "I;16B": 2, "RGB": 3}
+from fashion_mnist.spec import Preparation
 
 
 class Cost(NamedTuple):
@@ -40,11 +21,43 @@ class Cost(NamedTuple):
     peak_bytes: int
 
 
-def estimate(data: bytes, max_pixels: int, enough: tuple[int, int], channels: int = 1) -> Cost:
+NS_S: Final = 1e-9
+MARGIN: Final = 1.05
+FIXED_BYTES: Final = 3_000_000
+
+NS_PER_PIXEL: Final = {"PNG": 10, "TIFF": 18, "WEBP": 50, "GIF": 20, "BMP": 18, "AVIF": 50, "HEIF": 40}
+NS_PER_BYTE: Final = {"PNG": 12, "TIFF": 10}
+"""For each byte of a row, uncompressed."""
+NS_PER_FILE_BYTE: Final = {"AVIF": 32, "HEIF": 72}
+EXTRA_BYTES: Final = {"WEBP": 14, "BMP": 0.5, "GIF": 0.5, "AVIF": 11, "HEIF": 12}
+"""Bytes per pixel that the decoder takes besides the picture; WebP's keeps two frames."""
+RLE_NS_PER_BYTE, RLE_NS_PER_PIXEL = 400, 120
+"""Of a BMP's run lengths, which Pillow decodes in Python, row by row."""
+JPEG_NS_PER_BYTE: Final = 10
+SCANS_NS_PER_BYTE: Final = 15
+"""In addition, of a JPEG of several scans."""
+SCAN_NS: Final = 0.6
+"""For each pixel, however empty the scan."""
+PREPARATION: Final = Cost(0.005, 10_000_000)
+"""For cutting out a garment, whatever the size of the picture."""
+COLORED: Final = ("P", "PA", "LA", "La", "RGBA", "RGBa")
+"""Modes that are converted to RGB before they are reduced."""
+PIECE_S: Final = 2e-5
+"""For each strip or tile of a TIFF."""
+BYTES_IN_ROW: Final = {"1": 0.125, "L": 1, "P": 1, "LA": 2, "PA": 2, "La": 2, "I;16": 2, "I;16B": 2, "RGB": 3}
+
+
+def estimate(
+    data: bytes,
+    max_pixels: int,
+    enough: tuple[int, int],
+    channels: int = 1,
+    preparation: Preparation = "none",
+) -> Cost:
     """Return an upper bound on what decoding a picture and converting it to a model's shape costs.
 
-    enough: see `decoder.decode`. channels: of the model, 1 or 3. Of a damaged picture the cost is small:
-    decoding fails at once. Raises InputError: too_many_pixels, unsupported_picture_format.
+    enough: see `decoder.decode`. channels, preparation: of the model. Of a damaged picture the cost is
+    small: decoding fails at once. Raises InputError: too_many_pixels, unsupported_picture_format.
     """
     try:
         picture = decoder.open_picture(data, max_pixels)
@@ -53,13 +66,18 @@ def estimate(data: bytes, max_pixels: int, enough: tuple[int, int], channels: in
     except Exception:  # noqa: BLE001 - `decode` reports what is wrong
         return Cost(0.0, 0)
     pixels = picture.width * picture.height
+    garment = preparation == "garment"
+    extra = PREPARATION if garment else Cost(0.0, 0)
     if isinstance(picture, JpegImageFile):
-        return _estimate_jpeg(picture, data, enough)
+        cost = _estimate_jpeg(picture, data, enough)
+        return Cost(cost.cpu_s + extra.cpu_s, cost.peak_bytes + extra.peak_bytes)
     kind = picture.format or ""
     tiles = getattr(picture, "tile", ())
     row = BYTES_IN_ROW.get(picture.mode, 4)
     cpu_s = NS_S * pixels * (NS_PER_PIXEL.get(kind, 50) + NS_PER_BYTE.get(kind, 0) * row)
-    peak = pixels * (EXTRA_BYTES.get(kind, 0) + _bytes_per_pixel(picture, 1 if channels == 1 else 4))
+    cpu_s += NS_S * NS_PER_FILE_BYTE.get(kind, 0) * len(data) + extra.cpu_s
+    target = (4 if picture.mode in COLORED else 0) if garment else 1 if channels == 1 else 4
+    peak = pixels * (EXTRA_BYTES.get(kind, 0) + _bytes_per_pixel(picture, target))
     if kind == "TIFF":
         cpu_s += PIECE_S * len(tiles)
         peak += len(data) + pixels * row  # a copy of the file, and of a strip, which may be the whole page
@@ -68,7 +86,7 @@ def estimate(data: bytes, max_pixels: int, enough: tuple[int, int], channels: in
     if kind == "BMP" and tiles and tiles[0][0] == "bmp_rle":
         cpu_s += NS_S * (RLE_NS_PER_BYTE * len(data) + RLE_NS_PER_PIXEL * pixels)
         peak += 3 * pixels
-    return Cost(cpu_s, int(MARGIN * peak) + FIXED_BYTES)
+    return Cost(cpu_s, int(MARGIN * peak) + FIXED_BYTES + extra.peak_bytes)
 
 
 def _bytes_per_pixel(picture: Image.Image, target: int) -> int:

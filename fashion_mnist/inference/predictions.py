@@ -7,7 +7,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-PROBABILITY_DIGITS: Final = 8
+from fashion_mnist.inference.conformal import DIGITS, choose
+
+PROBABILITY_DIGITS: Final = DIGITS
 """Enough for a row to sum to 1 within 1e-7; a third shorter than full precision."""
 
 
@@ -54,15 +56,22 @@ class Predictions:
 
 
 def to_objects(
-    predictions: Predictions, classes: tuple[str, ...], top: int | None = None
+    predictions: Predictions,
+    classes: tuple[str, ...],
+    top: int | None = None,
+    least: Sequence[float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return one object per image, as in responses; `probabilities` keeps the order of the classes."""
+    """Return one object per image, as in responses; `probabilities` keeps the order of the classes.
+
+    least: bounds of the prediction sets, see conformal.py; without them, the sets are None.
+    """
     rounded = predictions.probabilities.round(PROBABILITY_DIGITS)
     ids = predictions.class_ids.tolist()
     scores = [None] * len(ids) if predictions.ood_scores is None else predictions.ood_scores.round(6).tolist()
     known = [None] * len(ids) if predictions.in_distribution is None else predictions.in_distribution.tolist()
     objects = []
     for class_id, row, score, within in zip(ids, rounded.tolist(), scores, known, strict=True):
+        members = None if least is None else [classes[k] for k in choose(row, least, class_id)]
         named = dict(zip(classes, row, strict=True))
         if top is not None:
             kept = set(sorted(classes, key=named.__getitem__, reverse=True)[:top])
@@ -73,6 +82,7 @@ def to_objects(
                 "class_id": class_id,
                 "confidence": row[class_id],
                 "probabilities": named,
+                "prediction_set": members,
                 "in_distribution": within,
                 "ood_score": score,
             }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fashion_mnist.cpu import available_cpus
 from fashion_mnist.inference.calibration import softmax
-from fashion_mnist.inference.ood import energy_score
+from fashion_mnist.inference.ood import DEFAULT_SHARE, OodHead, energy_score, find_threshold, read_head
 from fashion_mnist.inference.openvino_runtime import BATCH_SIZES, CompiledNetwork
 from fashion_mnist.inference.predictions import Predictions
 from fashion_mnist.registry import model_folder
@@ -33,6 +33,7 @@ class Predictor:
 
     folder: see registry/model_folder.py. threads: for inference, None for all CPUs that this process may
     use. precision: `auto`, `int8`, `bf16` or `fp32`. network: builds what runs the network, see `Network`.
+    refuse: share of known images that may count as out-of-distribution, 0.001..0.05.
     Raises ModelError.
     """
 
@@ -42,6 +43,7 @@ class Predictor:
         threads: int | None = None,
         precision: str = "auto",
         network: Callable[[Path, ModelRecord, int, str], Network] = CompiledNetwork,
+        refuse: float = DEFAULT_SHARE,
     ) -> None:
         self.folder = folder
         self.record = model_folder.read_record(folder)
@@ -50,6 +52,11 @@ class Predictor:
         self._network = network(folder, self.record, self.threads, precision)
         self.precision = self._network.precision
         self._lock = threading.Lock()
+        self.ood_threshold = find_threshold(self.record, refuse)
+        self._head: OodHead | None = None
+        if self.record.has_head:
+            logits, features = self.outputs(np.zeros((1, *self.spec.shape), np.uint8))
+            self._head = read_head(folder, logits.shape[1] + features.shape[1])
 
     def outputs(self, images: NDArray[np.uint8]) -> Outputs:
         """Return the network's raw logits (N, K) and features (N, D).
@@ -64,16 +71,15 @@ class Predictor:
 
     def predict(self, images: NDArray[np.uint8]) -> Predictions:
         """Classify images: uint8 (N, H, W) or (N, H, W, 3), in the model's shape; 0 is background."""
-        logits, _ = self.outputs(images)
-        return self.interpret(logits)
+        return self.interpret(*self.outputs(images))
 
-    def interpret(self, logits: NDArray[np.float32]) -> Predictions:
-        """Apply the model's temperature and threshold to logits (N, K)."""
+    def interpret(self, logits: NDArray[np.float32], features: NDArray[np.float32]) -> Predictions:
+        """Apply the model's temperature, OOD score and threshold to logits (N, K) and features (N, D)."""
         probabilities = softmax(logits, self.record.temperature or 1.0)
-        if self.record.ood_threshold is None:
+        if self.ood_threshold is None:
             return Predictions(probabilities, None, None)
-        scores = energy_score(logits)
-        return Predictions(probabilities, scores, scores <= self.record.ood_threshold)
+        scores = energy_score(logits) if self._head is None else self._head.score(logits, features)
+        return Predictions(probabilities, scores, scores <= self.ood_threshold)
 
     def warm_up(self) -> None:
         """Run every batch size once, so that no request pays for a first run."""

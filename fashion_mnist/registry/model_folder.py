@@ -6,26 +6,35 @@ import re
 import stat
 import tempfile
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fashion_mnist.checksums import file_sha256
 from fashion_mnist.errors import ConfigError, ModelError
-from fashion_mnist.spec import MAX_SIDE_PX, ModelSpec, find_name_problem, is_one_line, normal_names
+from fashion_mnist.spec import (
+    MAX_SIDE_PX,
+    ModelSpec,
+    Preparation,
+    find_name_problem,
+    is_one_line,
+    normal_names,
+)
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""1: without prediction sets and OOD head, so `ood_threshold` is one of energies."""
 ONNX: Final = "network.onnx"
 INT8: Final = "network.int8.xml"
 INT8_WEIGHTS: Final = "network.int8.bin"
 SAFETENSORS: Final = "network.safetensors"
+OOD_HEAD: Final = "ood_head.bin"
 EXAMPLE: Final = "example.png"
 RECORD: Final = "model.json"
 CARD: Final = "README.md"
 REPORT: Final = "report"
-READ: Final = (ONNX, INT8, INT8_WEIGHTS, SAFETENSORS, EXAMPLE)
-"""Files with a checksum; not every model has the int8 ones."""
+READ: Final = (ONNX, INT8, INT8_WEIGHTS, SAFETENSORS, OOD_HEAD, EXAMPLE)
+"""Files with a checksum; not every model has the int8 ones and the OOD head."""
 
 MAX_RECORD_BYTES: Final = 4_000_000
 MAX_CLASSES: Final = 10_000
@@ -42,8 +51,16 @@ OLD_KEYS: Final = {
 """Old key -> new key, for records, histories and checkpoints written by release 0.1.0."""
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
 class ModelRecord(BaseModel):
-    """Content of model.json. temperature, ood_threshold, metrics: None if the model has none.
+    """Content of model.json. temperature, thresholds, prediction_sets, metrics: None if the model has none.
+
+    ood_threshold: for a share of 0.01. ood_thresholds: for each of ood.SHARES. prediction_sets: coverage, as
+    in a query -> the least probability of each class, see inference/conformal.py. agreement: of the network
+    in torch, in fp32 and as served, on validation images.
 
     input_size: side in pixels to which the network itself resizes; None if it takes images as they are.
     checksums: SHA-256 of the other files. Unknown keys are ignored, so that a later release may add
@@ -58,9 +75,13 @@ class ModelRecord(BaseModel):
     height: int = Field(ge=1, le=MAX_SIDE_PX)
     width: int = Field(ge=1, le=MAX_SIDE_PX)
     channels: Literal[1, 3]
+    preparation: Preparation = "none"
     input_size: int | None = Field(None, ge=1, le=MAX_SIDE_PX)
     temperature: float | None = Field(None, ge=1e-6, le=1e6, allow_inf_nan=False)
     ood_threshold: float | None = Field(None, allow_inf_nan=False)
+    ood_thresholds: tuple[Finite, ...] | None = Field(None, min_length=50, max_length=50)
+    prediction_sets: dict[str, tuple[Probability, ...]] | None = None
+    agreement: dict[str, Any] | None = None
     metrics: dict[str, Any] | None = None
     config: dict[str, Any] = {}
     data: dict[str, Any] = {}
@@ -105,6 +126,24 @@ class ModelRecord(BaseModel):
                 raise ValueError(f"{name[:80]!r} is not a file of a model, or its SHA-256 is none")
         return checksums
 
+    @model_validator(mode="after")
+    def _check_sets(self) -> Self:
+        for coverage, least in (self.prediction_sets or {}).items():
+            if len(least) != len(self.classes):
+                raise ValueError(
+                    f"prediction_sets.{coverage}: {len(least)} numbers for {len(self.classes)} classes"
+                )
+        if self.preparation == "garment" and self.channels != 1:
+            raise ValueError("preparation: garment is for gray models only")
+        if self.has_head and self.ood_threshold is not None and self.ood_thresholds is None:
+            raise ValueError(f"{OOD_HEAD} has no thresholds")
+        return self
+
+    @property
+    def has_head(self) -> bool:
+        """True if the model has an OOD head; else its energy is the score."""
+        return OOD_HEAD in self.checksums
+
     @property
     def has_int8(self) -> bool:
         """True if the model also has an int8 network."""
@@ -113,7 +152,7 @@ class ModelRecord(BaseModel):
     @property
     def spec(self) -> ModelSpec:
         """Classes and image shape."""
-        return ModelSpec(self.classes, self.height, self.width, self.channels)
+        return ModelSpec(self.classes, self.height, self.width, self.channels, self.preparation)
 
 
 def rename_old_keys(content: Any) -> Any:
@@ -166,7 +205,7 @@ def read_record(folder: Path) -> ModelRecord:
     for name, expected in record.checksums.items():
         _check(folder / name, expected)
     needed = {ONNX} | ({INT8_WEIGHTS} if record.has_int8 else set())
-    needed |= {name for name in (EXAMPLE, SAFETENSORS) if os.path.lexists(folder / name)}
+    needed |= {name for name in (EXAMPLE, SAFETENSORS, OOD_HEAD) if os.path.lexists(folder / name)}
     for name in sorted(needed - set(record.checksums)):
         raise ModelError(f"{path}: damaged: it has no checksum of {name}")
     for name in {ONNX, INT8} & set(record.checksums):  # OpenVINO goes by content: an .xml may hold ONNX

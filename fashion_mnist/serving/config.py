@@ -49,6 +49,12 @@ class ServeConfig(BaseSettings):
     precision: Literal["auto", "int8", "bf16", "fp32"] = Field(
         "auto", description="inference precision; `auto` picks the fastest that model and CPU support"
     )
+    refuse: float = Field(
+        0.01,
+        ge=0.001,
+        le=0.05,
+        description="share of pictures like the training images that may count as out-of-distribution",
+    )
     batch_size: int = Field(16, description="most requests in one batch: 2, 4, 8 or 16")
     max_latency_ms: int = Field(
         10_000, ge=1, description="a request that waits longer in the queue is answered 503"

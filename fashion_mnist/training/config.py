@@ -8,7 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from fashion_mnist.errors import ConfigError
 from fashion_mnist.networks.catalog import BACKBONES, COMPACT, WIDE
 from fashion_mnist.registry.model_folder import ModelRecord
-from fashion_mnist.spec import FASHION_MNIST, FASHION_MNIST_CLASSES, normal_names
+from fashion_mnist.spec import (
+    FASHION_MNIST,
+    FASHION_MNIST_CLASSES,
+    ModelSpec,
+    Preparation,
+    normal_names,
+)
 
 FOLDER_SIDE_PX: Final = 28
 """Side that folders of pictures are resized to for a network that takes any size."""
@@ -44,6 +50,12 @@ class TrainConfig(BaseModel):
         "on reading, other images in the network (default: the network's; 28 for folders with compact)",
     )
     color: bool = Field(False, description="read folders of pictures as RGB instead of gray")
+    preparation: Literal["auto", "garment", "none"] = Field(
+        "auto",
+        description="of picture files of another shape than the model's, in training and service: garment "
+        "cuts the garment out and puts it light on black, none only resizes; auto is garment for gray images "
+        f"of 28 x 28 in the classes of {FASHION_MNIST}, else none",
+    )
     limit: int | None = Field(
         None, ge=1, description="use only this many training images, stratified by class"
     )
@@ -130,6 +142,8 @@ class TrainConfig(BaseModel):
         start: the record of the model that `from` names; network and input size follow it.
         Raises ConfigError when settings contradict each other.
         """
+        if self.preparation == "garment" and self.color:
+            raise ConfigError("--preparation garment: works in gray only; leave out --color")
         name, size = (start.network, start.input_size) if start else (COMPACT, None)
         if self.network != "auto":
             name = self.network
@@ -170,6 +184,13 @@ class TrainConfig(BaseModel):
         """Shape that folders of pictures are resized to: (H, W) or (H, W, 3)."""
         side = self.input_size or FOLDER_SIDE_PX
         return (side, side, 3) if self.color else (side, side)
+
+    def settle_preparation(self, spec: ModelSpec) -> Preparation:
+        """Return the preparation of pictures for a model trained on images of this spec."""
+        if self.preparation != "auto":
+            return self.preparation
+        known = (spec.classes, spec.shape) == (FASHION_MNIST_CLASSES, (28, 28))
+        return "garment" if known else "none"
 
 
 def complete_recipe(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def train(
         record = new_record(config, dataset, splits, facts, command)
         record = write_model(network, record, splits, folder)
         probabilities = predict_all(Predictor(folder), splits.test)
-        metrics = evaluate(probabilities, splits.test.labels, record.classes)
+        metrics = evaluate(probabilities, splits.test.labels, record.classes, record.prediction_sets)
         record = model_folder.write_record(folder, record.model_copy(update={"metrics": metrics.asdict()}))
         card = write_card(record, metrics, history.asdict())
         (folder / model_folder.CARD).write_text(card, encoding="utf-8")
@@ -111,7 +111,16 @@ def _load(
     numbers: tuple[int, ...] | None = None,
 ) -> Dataset:
     """Read a source, and log what was read and what was passed over."""
-    dataset = sources.load(source, shape=config.shape, classes=classes, numbers=numbers, strict=config.strict)
+    dataset = sources.load(
+        source,
+        shape=config.shape,
+        classes=classes,
+        numbers=numbers,
+        strict=config.strict,
+        preparation="garment"
+        if config.preparation == "garment"
+        else "none",  # auto concerns IDX and CSV only
+    )
     for line in dataset.describe():
         logger.info("%s", line)
     return dataset
@@ -166,6 +175,7 @@ def new_record(
         height=spec.height,
         width=spec.width,
         channels=spec.channels,
+        preparation=config.settle_preparation(spec),
         input_size=config.input_size,
         config=config.recipe(),
         data={**dataset.origin(), **splits.summary()},

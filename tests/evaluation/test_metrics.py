@@ -62,7 +62,7 @@ def test_averages_are_unweighted_over_the_classes(metrics: Metrics) -> None:
 def test_calibration_compares_confidence_with_accuracy(metrics: Metrics) -> None:
     assert metrics.ece == pytest.approx(0)  # confidence 0.6, and right in 3 of 5
     assert len(metrics.reliability) == 1
-    assert dataclasses.astuple(metrics.reliability[0]) == pytest.approx((0.6, 0.6, 5))
+    assert dataclasses.astuple(metrics.reliability[0]) == pytest.approx((0.6, 0.6, 5, 0.2, 1.0))
     unsure = evaluate(probabilities(LABELS.tolist()), LABELS, CLASSES)
     assert unsure.ece == pytest.approx(0.4)
 

@@ -25,7 +25,7 @@ def test_the_page_is_self_contained(folder: Path) -> None:
     page = (folder / "index.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
     assert "<script" not in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
 
 
 def test_the_page_shows_the_figures_the_mistakes_and_the_origin(

@@ -40,6 +40,7 @@ def test_int8_agrees_with_fp32(folder: Path, sample: Dataset) -> None:
     assert str(folder) not in text  # no path of the machine that made it
 
 
+@pytest.mark.slow
 def test_an_int8_network_that_loses_accuracy_is_not_kept(
     folder: Path, sample: Dataset, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -20,19 +20,21 @@ from fashion_mnist.imaging.cost import Cost
 from fashion_mnist.spec import ModelSpec
 
 GRAY = ModelSpec(("a", "b"), 28, 28, 1)
+GARMENT = ModelSpec(("a", "b"), 28, 28, 1, "garment")
 COLOR = ModelSpec(("a", "b"), 96, 96, 3)
 MOST = 40_000_000
 SIZE = (2000, 1250)
 
 MEASURE = """
 import re, sys
-from fashion_mnist.imaging import pixels
+from fashion_mnist.imaging import heif, pixels
 from fashion_mnist.spec import ModelSpec
 def kilobytes(name):
     return int(re.search(name + r":\\s+(\\d+)", open("/proc/self/status").read())[1])
-side, channels = int(sys.argv[1]), int(sys.argv[2])
-spec = ModelSpec(("a", "b"), side, side, channels)
+side, channels, preparation = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+spec = ModelSpec(("a", "b"), side, side, channels, preparation)
 pixels.read_picture(open("examples/ankle-boot.png", "rb").read(), spec)
+heif.register("AVIF")
 data = sys.stdin.buffer.read()
 open("/proc/self/clear_refs", "w").write("5")
 before = kilobytes("VmRSS")
@@ -64,6 +66,7 @@ KINDS: list[tuple[str, str, dict[str, Any]]] = [
     ("CMYK", "JPEG", {"progressive": True}),
     ("RGB", "WEBP", {"method": 0}),
     ("RGBA", "WEBP", {"lossless": True, "method": 0}),
+    ("RGB", "AVIF", {"speed": 9}),
     ("P", "GIF", {}),
     ("RGB", "BMP", {}),
     ("RGB", "TIFF", {"compression": "tiff_lzw"}),
@@ -73,13 +76,14 @@ KINDS: list[tuple[str, str, dict[str, Any]]] = [
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc, which only Linux has")
-@pytest.mark.parametrize("spec", [GRAY, COLOR], ids=["gray model", "color model"])
+@pytest.mark.parametrize("spec", [GRAY, COLOR, GARMENT], ids=["gray model", "color model", "garment model"])
 def test_the_real_peak_is_below_the_estimate(spec: ModelSpec) -> None:
     for mode, kind, options in KINDS:
         data = encode(make(mode), kind, **options)
-        command = [sys.executable, "-c", MEASURE, str(spec.height), str(spec.channels)]
+        settings = (str(spec.height), str(spec.channels), spec.preparation)
+        command = [sys.executable, "-c", MEASURE, *settings]
         done = subprocess.run(command, input=data, cwd=ROOT, capture_output=True, check=True)
-        found = cost.estimate(data, MOST, pixels.enough_for(spec), spec.channels)
+        found = cost.estimate(data, MOST, pixels.enough_for(spec), spec.channels, spec.preparation)
         peak = int(done.stdout)
         assert peak <= found.peak_bytes <= 5 * peak + 20_000_000, (mode, kind, options, peak, found)
 
@@ -154,7 +158,7 @@ class GoneError(Exception):
     pass
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "AVIF"])
 def test_a_picture_is_abandoned_when_the_check_says_so(kind: str) -> None:
     data = encode(Image.new("L", (300, 300)), kind)
 

@@ -92,7 +92,9 @@ def test_a_model_without_calibration_has_no_ood_scores(
 ) -> None:
     folder = tmp_path / "model"
     shutil.copytree(store.BUNDLED_FOLDER, folder)
-    bare = read_record(folder).model_copy(update={"temperature": None, "ood_threshold": None})
+    (folder / model_folder.OOD_HEAD).unlink()
+    missing = ("temperature", "ood_threshold", "ood_thresholds", "prediction_sets")
+    bare = read_record(store.BUNDLED_FOLDER).model_copy(update=dict.fromkeys(missing))
     write_record(folder, bare)
     found = Predictor(folder).predict(test_images[:5])
     assert found.ood_scores is None
@@ -127,7 +129,8 @@ def test_a_record_of_another_network_is_rejected(
     tmp_path: Path, change: dict[str, object], problem: str, name: str, precision: str
 ) -> None:
     folder = shutil.copytree(store.BUNDLED_FOLDER, tmp_path / "model")
-    write_record(folder, read_record(folder).model_copy(update=change))
+    other = {**change, "prediction_sets": None, "preparation": "none"}
+    write_record(folder, read_record(folder).model_copy(update=other))
     with pytest.raises(ModelError, match=f"{name}: {problem}; the model is damaged"):
         Predictor(folder, precision=precision)
 

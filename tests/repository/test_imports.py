@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "training.engine": "data export inference networks registry training.config",
     "training": "data evaluation export inference networks networks.catalog registry training.config "
     "training.engine",
-    "commands": "serving.admission.key_file serving.admission.rates",
+    "commands": "imaging registry serving.admission.key_file serving.admission.rates serving.config",
     "cli": "commands data evaluation imaging inference registry serving.config",
     "serving.admission.client_address": "",
     "serving.admission.key_file": "serving.admission.rates",

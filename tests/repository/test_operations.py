@@ -79,7 +79,7 @@ def test_the_architecture_lists_every_package_and_module() -> None:
 def test_the_files_named_in_the_architecture_exist() -> None:
     """Shortened names, such as `serving/app.py`, are checked too."""
     files = [*ROOT.glob("*.*"), *(ROOT / "docs").glob("*")]
-    files += [path for folder in ("fashion_mnist", "tests") for path in (ROOT / folder).rglob("*")]
+    files += [path for folder in ("fashion_mnist", "scripts", "tests") for path in (ROOT / folder).rglob("*")]
     for name in re.findall(r"`([\w/.-]+\.(?:py|md|html))`", ARCHITECTURE):
         assert any(str(path).endswith(f"/{name}") for path in files), name
 

@@ -164,7 +164,7 @@ PICTURES: Final = [
             (b"<?xml version='1.0'?><svg/>", "415 unsupported_picture_format", "SVG"),
             (b"%PDF-1.7\n", "415 unsupported_picture_format", "PDF"),
             (HEIC, "415 unsupported_picture_format", "HEIC"),
-            (HEIC.replace(b"heic", b"avif"), "415 unsupported_picture_format", "AVIF"),
+            (HEIC.replace(b"heic", b"avif"), "400 broken_picture", "its header cannot be read"),
             (b"\0\0\1\0\1\0\x10\x10", "415 unsupported_picture_format", "ICO"),
             (b"8BPS\0\1", "415 unsupported_picture_format", "Photoshop"),
             (b"\xff\x0a\0\0", "415 unsupported_picture_format", "JPEG XL"),

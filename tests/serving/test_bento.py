@@ -32,6 +32,7 @@ def store_bundled(home: Path) -> str:
     return saved.stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_bento_built_from_an_empty_store_serves_the_bundled_model(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -139,6 +140,7 @@ pathlib.Path.read_text = read
 """
 
 
+@pytest.mark.slow
 def test_the_service_needs_nothing_that_only_linux_has(start_service: StartService, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(NOT_ON_LINUX)
     with start_service(PYTHONPATH=str(tmp_path), FASHION_MNIST_WORKERS="2") as server:

@@ -29,6 +29,7 @@ def test_one_picture_is_answered_with_one_object(client: httpx.Client) -> None:
         "class_id",
         "confidence",
         "probabilities",
+        "prediction_set",
         "in_distribution",
         "ood_score",
         "model",

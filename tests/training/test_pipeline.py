@@ -35,6 +35,7 @@ def test_the_stored_model_is_complete(trained: tuple[Trained, Path]) -> None:
     assert names >= {
         "network.onnx",
         "network.safetensors",
+        "ood_head.bin",
         "model.json",
         "example.png",
         "README.md",
@@ -55,6 +56,7 @@ def test_the_output_folder_has_no_report(trained: tuple[Trained, Path]) -> None:
     assert names - in_int8 == {
         "network.onnx",
         "network.safetensors",
+        "ood_head.bin",
         "model.json",
         "example.png",
         "README.md",
@@ -123,6 +125,7 @@ def test_torch_and_openvino_agree_on_a_fresh_model(
     assert np.abs(reference.probabilities - served.probabilities).max() < 0.01
 
 
+@pytest.mark.slow
 def test_colour_folders_of_any_classes_can_be_trained_on(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, channel in (("red", 0), ("green", 1), ("blue", 2)):

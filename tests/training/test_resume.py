@@ -106,6 +106,7 @@ def test_ctrl_c_keeps_the_best_epoch_so_far(tmp_path: Path) -> None:
     assert record["training"]["ended"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_with_equal_weights(splits: Splits, tmp_path: Path) -> None:
     config = TrainConfig(epochs=3, batch_size=64, checkpoint=tmp_path / "a.pt")
     expected, _ = fit(splits, config)

@@ -24,7 +24,7 @@ from fashion_mnist.data.readers.picture_files import (
 )
 from fashion_mnist.errors import DataError, InputError, describe
 from fashion_mnist.imaging import pixels
-from fashion_mnist.spec import ModelSpec, normal_names
+from fashion_mnist.spec import ModelSpec, Preparation, normal_names
 
 OUTSIDE: Final = "outside of the class folders"
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -62,12 +62,16 @@ def find_splits(folder: Path) -> dict[str, Path]:
 
 
 def read_class_folders(
-    folder: Path, shape: tuple[int, ...], skipped: Skipped, strict: bool = False
+    folder: Path,
+    shape: tuple[int, ...],
+    skipped: Skipped,
+    strict: bool = False,
+    preparation: Preparation = "none",
 ) -> LabelledImages:
     """Read pictures from one folder per class and its sub-folders; the sorted folder names are the classes.
 
     shape: (H, W) or (H, W, 3). skipped: receives what is passed over. strict: raise DataError for a file
-    that cannot be read as a picture, instead of passing it over.
+    that cannot be read as a picture, instead of passing it over. preparation: see `ModelSpec`.
     Raises DataError, which names the file or folder.
     """
     folder = _enter(folder)
@@ -77,7 +81,7 @@ def read_class_folders(
     tops = _folders(folder)
     _check_count(folder, tops)  # before the long work, not after it
     _check_classes(tops)
-    spec = ModelSpec((), shape[0], shape[1], 1 if len(shape) == 2 else 3)
+    spec = ModelSpec((), shape[0], shape[1], 1 if len(shape) == 2 else 3, preparation)
     files = [(top, path) for top in tops for path in walk(top, skipped)]
     images = np.empty((len(files), *spec.shape), np.uint8)
     read: list[tuple[Path, Path]] = []

@@ -7,7 +7,7 @@ from fashion_mnist.serving.models.served_model import ServedModel
 from fashion_mnist.serving.protocol.requests import CONTENT_TYPES
 
 PATH: Final = "/model"
-METRICS: Final = ("n", "accuracy", "precision", "recall", "f1", "nll")
+METRICS: Final = ("n", "accuracy", "precision", "recall", "f1", "nll", "ece")
 
 
 def describe_model(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
@@ -21,12 +21,14 @@ def describe_model(served: ServedModel, config: ServeConfig) -> dict[str, Any]:
         "created": record.created,
         "classes": list(served.spec.classes),
         "input_shape": list(served.spec.shape),
+        "preparation": served.spec.preparation,
         "precision": served.predictor.precision,
         "metrics": {key: metrics[key] for key in METRICS if key in metrics} or None,
         "calibrated": record.temperature is not None,
-        "ood_threshold": record.ood_threshold,
+        "ood_threshold": served.predictor.ood_threshold,
         "answers": {
             "top": True,
+            "prediction_set": record.prediction_sets is not None,
             "in_distribution": record.ood_threshold is not None,
         },
         "limits": {

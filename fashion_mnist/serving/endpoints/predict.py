@@ -75,11 +75,13 @@ class PredictEndpoint:
         stages.decode_at = perf_counter_ns()
         kind = bodies.settle_kind(kind, body)
         content_type = headers.get(b"content-type", b"")
+        spec, notes = options.adapt(served.spec), list[str | None]()
         if bodies.is_quick(kind, body):
-            images = bodies.read_body(kind, body, served.spec, self.limits)
+            images = bodies.read_body(kind, body, spec, self.limits, notes)
         else:
-            images = await self._decode(kind, content_type, body, served.spec, receive)
-        request = PredictRequest(*images, options)
+            images = await self._decode(kind, content_type, body, spec, notes, receive)
+        request = PredictRequest(*images, options, notes)
+        options.check(len(request.images))
         stages.decode_ns = perf_counter_ns() - stages.decode_at
         stages.images, stages.model = len(request.images), served.name
         ticket.charge(len(request.images))
@@ -91,14 +93,23 @@ class PredictEndpoint:
             if has_left is not None and has_left():
                 raise ClientDisconnect from None
             raise
-        if len(predictions) <= PIECE_IMAGES:
+        if len(predictions) <= PIECE_IMAGES and options.include is None:
             return served.encode(predictions, request)
         return await self.decoders.light.run(functools.partial(served.encode, predictions, request))
 
     async def _decode(
-        self, kind: str, content_type: bytes, body: bytes, spec: ModelSpec, receive: Receive
+        self,
+        kind: str,
+        content_type: bytes,
+        body: bytes,
+        spec: ModelSpec,
+        notes: list[str | None],
+        receive: Receive,
     ) -> Images:
-        """Decode a body in a thread, before it can share a batch with others. Raises InputError."""
+        """Decode a body in a thread, before it can share a batch with others.
+
+        notes: see `read_pictures`. Raises InputError.
+        """
         light, limits = self.decoders.light, self.limits
 
         def open_body() -> Images | tuple[PictureFiles, Cost]:
@@ -106,14 +117,16 @@ class PredictEndpoint:
             if not isinstance(opened, PictureFiles):
                 return opened
             cost = picture_files.estimate(opened, spec, limits)
+            if not light.takes(cost):
+                return opened, cost
             # ordinary pictures are decoded at once, in the same thread
-            return picture_files.read_pictures(opened, spec, limits) if light.takes(cost) else (opened, cost)
+            return picture_files.read_pictures(opened, spec, limits, notes=notes)
 
         opened = await (light if kind == PICTURE else self.decoders.lane_for_body(len(body))).run(open_body)
         if not isinstance(opened[0], PictureFiles):
             return opened
         pictures, cost = opened
-        read = functools.partial(picture_files.read_pictures, pictures, spec, limits)
+        read = functools.partial(picture_files.read_pictures, pictures, spec, limits, notes=notes)
         return await self.decoders.run_watched(read, cost, receive)
 
     def try_answer(self, exchange: Exchange) -> bool:
@@ -128,15 +141,16 @@ class PredictEndpoint:
             kind, options = read_head(headers, exchange.query, served.spec)
             deadline = read_deadline(headers)
             kind = bodies.settle_kind(kind, body)
-            if not bodies.is_quick(kind, body):
+            if not bodies.is_quick(kind, body) or options.include is not None:
                 return False
-            images = bodies.read_body(kind, body, served.spec, self.limits)
+            notes: list[str | None] = []
+            images = bodies.read_body(kind, body, options.adapt(served.spec), self.limits, notes)
             if exchange.ticket is not None:
                 exchange.ticket.charge(len(images[0]))
         except Exception as error:  # noqa: BLE001 - every request gets a response
             exchange.respond(failure(error))
         else:
-            request = PredictRequest(*images, options)
+            request = PredictRequest(*images, options, notes)
             if exchange.ticket is not None:
                 stages = exchange.ticket.stages
                 stages.images, stages.model = len(request.images), served.name

@@ -108,19 +108,33 @@ def _prediction(spec: ModelSpec) -> Schema:
                 "description": "in the order of the model's classes; sums to 1 without `top`",
                 "additionalProperties": _PROBABILITY,
             },
+            "prediction_set": {
+                **_or_null(_list(_TEXT)),
+                "description": "the classes that the picture may have, the most probable first",
+            },
             "in_distribution": {
                 **_or_null(_FLAG),
                 "description": "whether ood_score is at most the model's threshold",
             },
             "ood_score": {**_or_null(_NUMBER), "description": "higher is more unusual"},
+            "preparation": {
+                **_TEXT,
+                "description": "what was done to a picture before the network saw it; absent if nothing was",
+                "example": "light background removed",
+            },
+            "prepared": {
+                **_TEXT,
+                "description": "with `include=prepared`: the image that the network saw, a PNG as a data URL",
+            },
             "model": {**_TEXT, "description": "absent inside a batch"},
         },
-        optional=("model",),
+        optional=("preparation", "prepared", "model"),
     )
 
 
 def _model() -> Schema:
-    metrics = {"n": _INTEGER, **dict.fromkeys(("accuracy", "precision", "recall", "f1", "nll"), _NUMBER)}
+    shares = ("accuracy", "precision", "recall", "f1", "nll", "ece")
+    metrics = {"n": _INTEGER, **dict.fromkeys(shares, _NUMBER)}
     limits = dict.fromkeys(("body_bytes", "images", "picture_pixels"), _INTEGER)
     return _object(
         {
@@ -130,6 +144,7 @@ def _model() -> Schema:
             "created": _or_null(_TEXT),
             "classes": _list(_TEXT),
             "input_shape": {**_list(_INTEGER), "description": "height, width and, for colour, 3"},
+            "preparation": {**_TEXT, "description": "of pictures: garment or none"},
             "precision": _TEXT,
             "metrics": {
                 **_or_null(_object(metrics, optional=tuple(metrics))),
@@ -137,7 +152,7 @@ def _model() -> Schema:
             },
             "calibrated": _FLAG,
             "ood_threshold": _or_null(_NUMBER),
-            "answers": _object(dict.fromkeys(("top", "in_distribution"), _FLAG)),
+            "answers": _object(dict.fromkeys(("top", "prediction_set", "in_distribution"), _FLAG)),
             "limits": _object({**limits, "body_timeout_s": _NUMBER}),
             "content_types": _list(_TEXT),
         }

@@ -52,7 +52,9 @@ class ServedModel:
 
     def __init__(self, chosen: ChosenModel, config: ServeConfig) -> None:
         self.name = chosen.name
-        self.predictor = Predictor(chosen.folder, config.threads_a_worker, config.precision)
+        self.predictor = Predictor(
+            chosen.folder, config.threads_a_worker, config.precision, refuse=config.refuse
+        )
         self.spec = self.predictor.spec
         sizes = [size for size in BATCH_SIZES if size <= config.batch_size]
         self.queue: BatchQueue[NDArray[np.uint8], Predictions] = BatchQueue(
@@ -82,7 +84,9 @@ class ServedModel:
         record = self.predictor.record
         show_model(self.name, record.network, self.predictor.precision)
         error_counters()
-        self._counters = PredictionCounters(self.spec.classes, calibrated=record.ood_threshold is not None)
+        self._counters = PredictionCounters(
+            self.spec.classes, calibrated=self.predictor.ood_threshold is not None
+        )
         self._batch_sizes = Tally(batch_sizes)
         self._inference = Tally(stage_histogram("inference"))
         self._counted = deque()
@@ -152,8 +156,10 @@ class ServedModel:
         return sum(map(len, items)) * self.image_s < BRIEF_S
 
     def encode(self, predictions: Predictions, request: PredictRequest) -> bytes:
-        """Encode the response to one request."""
-        return encode_predictions(predictions, request, self.spec, self.name)
+        """Encode the response to one request. Raises InputError: out_of_distribution."""
+        return encode_predictions(
+            predictions, request, self.spec, self.name, self.predictor.record.prediction_sets
+        )
 
 
 def trim_memory() -> None:

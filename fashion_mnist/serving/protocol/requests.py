@@ -1,8 +1,8 @@
 """The head of a request to /predict: media type, query parameters, limits."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashion_mnist.errors import InputError
+from fashion_mnist.inference.conformal import COVERAGES
 from fashion_mnist.spec import ModelSpec
 
 PICTURE_TYPES: Final = (
@@ -29,6 +30,8 @@ CONTENT_TYPES: Final = (JSON, *PICTURE_TYPES, MULTIPART, FORM, NPY)
 MAX_PARAMETERS: Final = 16
 TIMEOUT_HEADER: Final = b"x-request-timeout-ms"
 MAX_TIMEOUT_MS: Final = 3_600_000
+MAX_SHOWN: Final = 64
+"""Most images in a request with `include=prepared`: each becomes a PNG in the answer."""
 
 
 Images = tuple[NDArray[np.uint8], bool]
@@ -55,19 +58,44 @@ class Limits:
 class Options:
     """Options from a request's query; each field is a row of PARAMETERS.
 
-    top: number of most probable classes to return, None for all.
+    top: number of most probable classes to return, None for all. coverage: of the prediction sets, one of
+    COVERAGES. reject: refuse pictures unlike the training images. prepare: `none` to only resize pictures,
+    None for the model's preparation. include: `prepared` to return what the network saw.
     """
 
     top: int | None = None
+    coverage: str = COVERAGES[0]
+    reject: bool = False
+    prepare: str | None = None
+    include: str | None = None
+
+    def adapt(self, spec: ModelSpec) -> ModelSpec:
+        """Return the spec by which pictures are decoded."""
+        return spec if self.prepare is None else replace(spec, preparation="none")
+
+    def check(self, images: int) -> None:
+        """Raise InputError, too_many_images, if as many images cannot be shown as asked for."""
+        if self.include is not None and images > MAX_SHOWN:
+            raise InputError(
+                "too_many_images",
+                f"{images} images with `include`, at most {MAX_SHOWN} are accepted; send several requests",
+            )
+
+
+DEFAULTS: Final = Options()
 
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """One decoded request. images: uint8 (n, H, W[, 3]). single: respond with one object, not a list."""
+    """One decoded request. images: uint8 (n, H, W[, 3]). single: respond with one object, not a list.
+
+    notes: for each picture file, what its preparation did, if anything; empty for numbers.
+    """
 
     images: NDArray[np.uint8]
     single: bool
-    options: Options = Options()
+    options: Options = DEFAULTS
+    notes: Sequence[str | None] = ()
 
 
 class Parameter(NamedTuple):
@@ -94,6 +122,30 @@ PARAMETERS: Final = {
         lambda spec: f"the number of classes to return, 1..{len(spec.classes)}",
         lambda spec: {"type": "integer", "minimum": 1, "maximum": len(spec.classes)},
     ),
+    "coverage": Parameter(
+        "share of pictures like the training images whose `prediction_set` holds the right class",
+        lambda value, spec: value if value in COVERAGES else None,
+        lambda spec: " or ".join(COVERAGES),
+        lambda spec: {"type": "string", "enum": list(COVERAGES), "default": COVERAGES[0]},
+    ),
+    "reject": Parameter(
+        "answer 422, `out_of_distribution`, to a picture unlike the training images",
+        lambda value, spec: {"true": True, "false": False}.get(value),
+        lambda spec: "true or false",
+        lambda spec: {"type": "boolean", "default": False},
+    ),
+    "prepare": Parameter(
+        "`none`: only resize pictures and pad them with black, instead of cutting out the garment",
+        lambda value, spec: value if value == "none" else None,
+        lambda spec: "none",
+        lambda spec: {"type": "string", "enum": ["none"]},
+    ),
+    "include": Parameter(
+        f"`prepared`: also return the image that the network saw; for at most {MAX_SHOWN} images",
+        lambda value, spec: value if value == "prepared" else None,
+        lambda spec: "prepared",
+        lambda spec: {"type": "string", "enum": ["prepared"]},
+    ),
 }
 """Every query parameter; parsing, errors and the OpenAPI document are derived from this table."""
 
@@ -104,7 +156,7 @@ def read_head(headers: dict[bytes, bytes], query: bytes, spec: ModelSpec) -> tup
     headers: names in lower case. The kind is one of JSON, PICTURE, MULTIPART, FORM and NPY, or empty if the
     content type is missing. Raises InputError.
     """
-    options = read_options(query.decode("latin-1"), spec) if query else Options()
+    options = read_options(query.decode("latin-1"), spec) if query else DEFAULTS
     encoding = headers.get(b"content-encoding", b"")
     if encoding and encoding.strip().lower() != b"identity":
         raise InputError(

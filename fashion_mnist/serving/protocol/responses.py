@@ -1,9 +1,14 @@
 """Encodes predictions and errors as HTTP responses, free of ASGI: the fast path uses it too."""
 
-from collections.abc import Iterable, Sequence
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
+from PIL import Image
 
 from fashion_mnist.errors import InputError
 from fashion_mnist.inference.predictions import Predictions, to_objects
@@ -55,14 +60,50 @@ def internal_error() -> InputError:
 
 
 def encode_predictions(
-    predictions: Predictions, request: PredictRequest, spec: ModelSpec, model: str
+    predictions: Predictions,
+    request: PredictRequest,
+    spec: ModelSpec,
+    model: str,
+    sets: Mapping[Any, Sequence[float]] | None = None,
 ) -> bytes:
-    """Encode the predictions for one request: an object, or `{"predictions": […]}` for a batch."""
-    objects = to_objects(predictions, spec.classes, request.options.top)
+    """Encode the predictions for one request: an object, or `{"predictions": […]}` for a batch.
+
+    sets: the bounds of the model's prediction sets by coverage. Raises InputError: out_of_distribution,
+    where the request asked for it.
+    """
+    options = request.options
+    if options.reject:
+        _check_known(predictions, request.single)
+    objects = to_objects(predictions, spec.classes, options.top, sets.get(options.coverage) if sets else None)
+    for answer, note in zip(objects, request.notes, strict=False):  # no notes on numbers
+        if note is not None:
+            answer["preparation"] = note
+    if options.include is not None:
+        for answer, image in zip(objects, request.images, strict=True):
+            answer["prepared"] = _to_data_url(image)
     if request.single:
         objects[0]["model"] = model
         return orjson.dumps(objects[0])
     return orjson.dumps({"predictions": objects, "model": model})
+
+
+def _to_data_url(image: NDArray[np.uint8]) -> str:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG", compress_level=1)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _check_known(predictions: Predictions, single: bool) -> None:
+    if predictions.in_distribution is None:
+        raise InputError("bad_parameter", "reject is given, but this model cannot tell what it does not know")
+    strange = (~predictions.in_distribution).nonzero()[0]
+    if len(strange):
+        raise InputError(
+            "out_of_distribution",
+            "the picture is unlike the images that the model was trained on; send one of its classes, alone "
+            "and complete, or leave out `reject`",
+            None if single else int(strange[0]),
+        )
 
 
 def encode_error(error: InputError) -> bytes:

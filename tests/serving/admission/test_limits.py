@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from support.requests import PNG, assert_error, npy, picture, post
@@ -104,10 +105,11 @@ def wait_for(ask: Callable[[], httpx.Response], status: int) -> httpx.Response:
     return answer
 
 
+@pytest.mark.slow
 def test_large_pictures_and_batches_do_not_hold_up_other_requests(
     start_service: StartService, test_images: NDArray[np.uint8]
 ) -> None:
-    large = Image.new("LA", (6000, 6000), (200, 90))
+    large = Image.new("LA", (4500, 4500), (200, 90))
     file = io.BytesIO()
     large.save(file, "PNG")
 
