@@ -32,6 +32,9 @@ SECRET_BYTES: Final = 16
 WAYS: Final = 8
 """Slots that a client may use; the one that is full again first makes room for a new client."""
 SETS: Final = 8192
+MAX_PREPAID: Final = 64
+PREPAID_PART: Final = 200
+"""A worker takes up to this part of a bucket in advance: 16 workers, 8 % of it."""
 SIZE: Final = SECRET_BYTES + SETS * WAYS * 16
 
 
@@ -66,6 +69,7 @@ class RateTable:
 
     def __init__(self, path: Path | None) -> None:
         self._file: BinaryIO | None = None
+        self._prepaid: dict[int, int] = {}  # slot -> images that this worker has taken, but not used
         if path is not None:
             try:
                 self._file = _open(path)
@@ -94,18 +98,28 @@ class RateTable:
         slot = min(range(first, first + WAYS), key=full_at.__getitem__)
         hashes[slot] = number
         full_at[slot] = 0.0
+        self._prepaid.pop(slot, None)
         return slot
 
     def take(self, slot: int, rate: Rate) -> float:
-        """Take one image from a bucket; return 0, or the seconds to wait if it is empty."""
+        """Take one image from a bucket; return 0, or the seconds to wait if it is empty.
+
+        Of a large bucket several are taken at once, for the next calls: a lock that others hold costs 20 µs.
+        """
+        prepaid = self._prepaid.get(slot, 0)
+        if prepaid:
+            self._prepaid[slot] = prepaid - 1
+            return 0.0
         with self._locked():
             now = monotonic()
             full_at = max(self._full_at[slot], now) + rate.interval_s
             wait_s = full_at - now - rate.period_s
             if wait_s > MICROSECOND_S:
                 return wait_s
-            self._full_at[slot] = full_at
-            return 0.0
+            more = max(0, min(MAX_PREPAID, rate.images // PREPAID_PART, int(-wait_s / rate.interval_s)))
+            self._full_at[slot] = full_at + more * rate.interval_s
+        self._prepaid[slot] = more
+        return 0.0
 
     def charge(self, slot: int, rate: Rate, images: int) -> None:
         """Take more images, even if the bucket then owes some: the next requests wait for them."""
