@@ -68,9 +68,12 @@ def killed_workers(bodies: Sequence[bytes], *, quick: bool) -> Iterator[Promise]
                 hit.update(await asyncio.to_thread(_kill_oldest, service))
 
         async def both() -> list[Answer]:
-            load = asyncio.ensure_future(Load(service.url, bodies, 32, 200).run(10 * kills + 5, 30))
+            load = Load(service.url, bodies, 32, 200)
+            task = asyncio.ensure_future(load.run(3600, 30))
             await kill()
-            return await load
+            await asyncio.sleep(5)
+            load.running = False
+            return await task
 
         answers = _run(both())
         failed = [answer for answer in answers if answer.status != 200]

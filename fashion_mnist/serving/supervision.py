@@ -99,8 +99,10 @@ class Supervisor:
 
     @property
     def gave_up(self) -> bool:
-        """Whether a worker could not start, again and again."""
-        return max(self.failed_starts) >= MAX_FAILED_STARTS
+        """Whether a worker could not start, again and again, and no other one serves."""
+        return max(self.failed_starts) >= MAX_FAILED_STARTS and all(
+            row.beat <= 0 for row in self.table.rows()
+        )
 
     def run(self) -> None:
         """Watch until the process ends."""

@@ -155,7 +155,7 @@ class BalancedServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         heartbeat, finish_s = self.stopping.heartbeat, self.config.timeout_graceful_shutdown or 0
-        stops_all = heartbeat is None or heartbeat.stop(finish_s + END_S)
+        stops_all = heartbeat is not None and heartbeat.stop(finish_s + END_S)
         loop = asyncio.get_running_loop()
         for listener in self.listening:
             loop.remove_reader(listener)
@@ -165,8 +165,8 @@ class BalancedServer(uvicorn.Server):
                 with contextlib.suppress(OSError):
                     listener.shutdown(socket.SHUT_RD)
         self.listening.clear()
-        while self.opening:
-            await asyncio.sleep(0)
+        if self.opening:  # a client that is silent in its TLS handshake must not hold up the others
+            await asyncio.wait(self.opening.values(), timeout=1)
         await super().shutdown(sockets)
 
     def _accept_share(self, listener: socket.socket) -> None:

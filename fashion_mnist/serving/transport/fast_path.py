@@ -184,7 +184,8 @@ class FastPathProtocol(LimitedProtocol):
         scope[CYCLE] = cycle
         if self.gate.draining:
             cycle.keep_alive = False
-        if TICKET not in scope and not self.pipeline:  # with more of them waiting, this would recurse
+        # with more of them waiting, this would recurse
+        if TICKET not in scope and not self.pipeline and not self.flow.write_paused:
             exchange = Exchange(self)
             exchange.is_head = scope["method"] == "HEAD"
             exchange.keep_alive = cycle.keep_alive and not self.expect_100_continue

@@ -19,6 +19,8 @@ MAX_CHUNKS: Final = 65_536
 HEAD_TIMEOUT_S: Final = 20.0
 READ_TIMEOUT_S: Final = 20.0
 """A client that reads nothing of a large answer for so long is disconnected."""
+MAX_BEGUN: Final = 64
+"""Requests that may begin in one piece of data, up to 256 KB: each costs time, and memory while it waits."""
 CHUNK_LINE_BYTES: Final = 16
 """More than the line of a chunk takes; a body has so many bytes a chunk, and a head's, besides its data."""
 SEARCHED_BYTES: Final = 4096
@@ -39,6 +41,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.in_head = False
         self.idle = True  # between two requests
         self.deaf = False  # what arrives is not read any more
+        self.begun = 0  # requests, in the piece of data that is parsed
         self.head_bytes = 0  # received while the head was incomplete
         self.header_bytes = 0  # of complete headers
         self.chunks = 0
@@ -68,6 +71,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.deaf:
             return
         self.heard = self.loop.time()
+        self.begun = 0
         if self.idle:
             if data.find(b"h2c", 0, SEARCHED_BYTES) >= 0:
                 data = _ignore_h2c(data)
@@ -93,7 +97,7 @@ class LimitedProtocol(HttpToolsProtocol):
         was_in_head: before this data arrived; data in which a head or body ends may hold other requests, too.
         size: bytes that arrived. framing: those of them that are no body.
         """
-        if self.idle or self.in_head != was_in_head or self.transport.is_closing():
+        if self.idle or self.begun or self.in_head != was_in_head or self.transport.is_closing():
             return
         if was_in_head:
             self.head_bytes += size
@@ -147,8 +151,16 @@ class LimitedProtocol(HttpToolsProtocol):
         The parser has stopped after its head: it would take the body for the next request.
         """
         self.deaf = True
-        if self.cycle is not None:
+        if self.cycle is None or self.cycle.response_complete:  # refused at once
+            self.transport.close()
+        else:
             self.cycle.keep_alive = False
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # closing waits for a client that does not read; below the high-water mark nobody else watches it
+        if self.transport.is_closing() and self.transport.get_write_buffer_size() and not self.read_timer:
+            self._watch_reading(0)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Answer a request that was complete when its client closed its side of the connection."""
@@ -161,6 +173,9 @@ class LimitedProtocol(HttpToolsProtocol):
         return True
 
     def on_message_begin(self) -> None:
+        self.begun += 1
+        if self.begun > MAX_BEGUN:
+            raise ValueError("too many requests at once")
         super().on_message_begin()
         self.in_head, self.idle = True, False
         self.head_bytes = self.header_bytes = self.chunks = self.framing_bytes = 0
@@ -199,6 +214,11 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self.idle = True
         super().on_message_complete()
+        if self.head_timer is not None and self.cycle is not None and self.cycle.response_complete:
+            self._stop_timer()  # the rest of a request that was answered early: the connection is idle now
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser refused; a limit has its own answer.

@@ -96,6 +96,9 @@ class Connection(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return ("10.0.0.1", 9) if name == "peername" else default
 

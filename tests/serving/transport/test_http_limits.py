@@ -13,7 +13,7 @@ from support.paths import BOOT
 from support.servers import Server
 from uvicorn.server import ServerState
 
-from fashion_mnist.serving.transport.http_limits import MAX_CHUNKS, LimitedProtocol
+from fashion_mnist.serving.transport.http_limits import MAX_BEGUN, MAX_CHUNKS, LimitedProtocol
 
 PICTURE = BOOT.read_bytes()
 SMALL = json.dumps({"pixels": [0] * 784}).encode()
@@ -77,6 +77,13 @@ def test_a_body_is_never_taken_for_a_request(service: Server, offer: bytes) -> N
 def test_requests_that_arrive_together_are_no_long_head(service: Server) -> None:
     received = talk(service, post(SMALL) + post(LARGE) + b"POS")
     assert statuses(received) == [200, 200]
+
+
+def test_few_requests_may_begin_in_one_piece_of_data(service: Server) -> None:
+    """Thousands of heads of 20 bytes would take memory and block the event loop."""
+    request = b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n"
+    assert statuses(talk(service, request * (MAX_BEGUN // 2))) == [200] * (MAX_BEGUN // 2)
+    assert len(statuses(talk(service, request * 5000))) < 1000
 
 
 def test_only_the_head_is_searched_for_the_offer(service: Server) -> None:
