@@ -161,6 +161,7 @@ def test_an_invalid_environment_variable_is_named(name: str, value: str) -> None
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_evaluate_prints_the_table_and_writes_the_report(tmp_path: Path) -> None:
     code, out, _ = run("evaluate", "--model", "bundled", "--data", SAMPLE, "--output", tmp_path / "r")
     assert code == 0

@@ -35,6 +35,7 @@ def test_predict_reads_what_is_a_picture_in_a_folder_and_its_sub_folders(tmp_pat
     assert (code, out, err) == (2, "", f"fashion-mnist: {tmp_path}/none: no pictures there\n")
 
 
+@pytest.mark.slow
 def test_other_idx_files_are_not_taken_for_fashion_mnist(tmp_path: Path) -> None:
     for path in SAMPLE.iterdir():
         content = bytearray(unpacked(path.stem))

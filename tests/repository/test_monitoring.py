@@ -186,6 +186,7 @@ def test_each_alert_compares_metrics_that_the_service_has(api: httpx.Client, nam
     assert ask(api, query), query
 
 
+@pytest.mark.slow
 def test_metrics_behind_a_key_are_scraped_with_it(watched: Server, tmp_path: Path) -> None:
     """Scrape through a proxy that requires a key, with the commented part of prometheus.yml enabled."""
 

@@ -258,6 +258,7 @@ def series(client: httpx.Client, name: str, **labels: str) -> float:
     return sum(s.value for s in samples if labels.items() <= s.labels.items())
 
 
+@pytest.mark.slow
 def test_requests_refused_at_the_gate_are_in_the_metrics(start_service: StartService) -> None:
     with (
         start_service(FASHION_MNIST_WORKERS="1", FASHION_MNIST_MAX_IN_FLIGHT="1") as server,

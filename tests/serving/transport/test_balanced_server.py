@@ -167,6 +167,7 @@ def test_a_worker_out_of_file_descriptors_logs_it_and_recovers(start_service: St
         assert httpx.get(f"{server.url}/livez", timeout=10).status_code == 200
 
 
+@pytest.mark.slow
 def test_tls_works_and_plain_http_harms_nobody(start_service: StartService, tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")

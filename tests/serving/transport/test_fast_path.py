@@ -399,6 +399,7 @@ def test_the_service_answers_the_same_both_ways(service: Server, start_service: 
         assert sorted(answers[0].split(b"\r\n")) == sorted(answers[1].split(b"\r\n"))
 
 
+@pytest.mark.slow
 def test_with_cors_and_access_log_the_fast_path_stays(start_service: StartService) -> None:
     settings = {"FASHION_MNIST_CORS_ORIGINS": "https://a.org", "FASHION_MNIST_ACCESS_LOG": "true"}
     with start_service(**settings) as server:
