@@ -84,7 +84,8 @@ class Load:
                 self.send_waiting()
             await asyncio.sleep(TICK_S if self.rate is not None else 0.05)
         self.running = False
-        while self.busy and time.monotonic() < start + seconds + patience_s:
+        end = time.monotonic() + patience_s
+        while self.busy and time.monotonic() < end:
             await asyncio.sleep(0.02)
         for connection in [*self.busy, *self.free]:
             connection.transport.abort()
