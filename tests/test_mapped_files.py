@@ -8,7 +8,7 @@ from support.disks import fill, small_disk
 
 from fashion_mnist.mapped_files import map_file
 from fashion_mnist.serving.admission.rates import Rate, RateTable
-from fashion_mnist.serving.transport.balanced_server import ConnectionCounts
+from fashion_mnist.serving.transport.connection_counts import ConnectionCounts
 
 
 def test_two_maps_of_a_file_share_its_memory_and_opening_it_again_keeps_it(tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ from fashion_mnist.serving.monitoring.tracing import open_tracer
 from fashion_mnist.serving.protocol.bodies import QUICK_BYTES
 from fashion_mnist.serving.protocol.responses import Response, error_response, internal_error, json_response
 from fashion_mnist.serving.supervision import shared_file
-from fashion_mnist.serving.transport.balanced_server import ConnectionCounts, Stopping
+from fashion_mnist.serving.transport.balanced_server import Stopping
+from fashion_mnist.serving.transport.connection_counts import ConnectionCounts
 from fashion_mnist.serving.transport.edge import TICKET, Edge
 from fashion_mnist.serving.transport.heartbeats import Heartbeat
 from fashion_mnist.serving.transport.worker import FastPath, ServerInstallation

@@ -125,6 +125,7 @@ class Supervisor:
                 self.table[index] = Row(0, 0.0)
             if beat == 0:
                 self.failed_starts[index] += 1
+                logger.error("worker process %d has ended before it could serve", pid)
             elif beat > 0:
                 logger.error("worker process %d has ended unexpectedly", pid)
         elif beat > 0:

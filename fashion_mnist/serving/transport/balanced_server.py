@@ -5,10 +5,6 @@ of 32 connections opened at once, one of two workers gets 22 and the other 10, a
 worker takes its share of the waiting connections at once, and leaves the rest to the others for a while. A
 worker alone takes all that wait, where libuv takes one between two batches.
 
-The counts of open connections are in a file that all workers map. Without them, each worker accepting at the
-same pace, fewer lines do nearly as well for connections that stay; but a pace fast enough for clients that
-connect for each request is too fast for an even spread (23 of 32 on one worker). A wrong count, such as that
-of a worker that died, only costs the wait.
 docs/performance.md has the figures.
 """
 
@@ -16,22 +12,19 @@ import asyncio
 import contextlib
 import errno
 import logging
-import mmap
 import resource
 import signal
 import socket
 import struct
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
 import uvicorn
 
-from fashion_mnist.errors import describe
-from fashion_mnist.mapped_files import map_file
 from fashion_mnist.serving.admission.gate import Gate
+from fashion_mnist.serving.transport.connection_counts import ConnectionCounts
 from fashion_mnist.serving.transport.heartbeats import Heartbeat
 
 logger = logging.getLogger("bentoml.service")
@@ -54,39 +47,6 @@ END_S: Final = 10.0
 """For a worker to end after its last request."""
 TCP_INFO_WAITING: Final = struct.Struct("=24xI")
 """tcpi_unacked of Linux's tcp_info: for a listening socket, the connections that wait to be accepted."""
-
-
-class ConnectionCounts:
-    """Open connections of all workers, in a file: one number each, written by its worker only."""
-
-    def __init__(self, path: Path | None, workers: int, index: int) -> None:
-        self._numbers = memoryview(_map(path, 4 * workers)).cast("i")
-        self._index = index % workers
-        self.mine = 0
-
-    @property
-    def mine(self) -> int:
-        """Connections open in this worker."""
-        return self._numbers[self._index]
-
-    @mine.setter
-    def mine(self, count: int) -> None:
-        self._numbers[self._index] = count
-
-    def equal_share(self, waiting: int) -> int:
-        """Return the waiting connections divided by the workers, at least 1."""
-        return max(1, -(-waiting // len(self._numbers)))
-
-    def fair_share(self, waiting: int) -> int:
-        """Return this worker's part of the waiting connections, if each goes to the emptiest worker."""
-        numbers = sorted(self._numbers)
-        level, total = 0, waiting
-        for filled, number in enumerate(numbers, 1):  # the waiting ones fill the emptiest up to `level`
-            total += number
-            level = -(-total // filled)
-            if filled < len(numbers) and numbers[filled] >= level:
-                break
-        return max(0, level - self.mine)
 
 
 class ObservedSet(set[Any]):
@@ -249,16 +209,6 @@ class BalancedServer(uvicorn.Server):
         if count < self.counts.mine:
             self.last_closed_at = time.monotonic()
         self.counts.mine = count
-
-
-def _map(path: Path | None, size: int) -> mmap.mmap:
-    """Map a file; without one, or where the disk is full, memory of this worker alone."""
-    if path is not None:
-        try:
-            return map_file(path, size)
-        except OSError as error:
-            logger.warning("connections are spread unevenly over the workers: %s", describe(error))
-    return mmap.mmap(-1, size)
 
 
 def max_connections() -> int:

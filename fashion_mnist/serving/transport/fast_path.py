@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from fashion_mnist.serving.admission.gate import Gate, Ticket
 from fashion_mnist.serving.protocol.responses import Headers, Response, error_response, internal_error
@@ -37,9 +36,7 @@ class Exchange:
 
     message_event: ClassVar = asyncio.Event()  # nobody waits for it
 
-    is_head = False
-
-    def __init__(self, protocol: "FastPathProtocol", query: bytes = b"", body: bytes = b"") -> None:
+    def __init__(self, protocol: "FastPathProtocol", query: bytes, body: bytes) -> None:
         self.protocol = protocol
         self.headers: Headers = protocol.headers
         self.query = query
@@ -69,22 +66,8 @@ class Exchange:
 
     def _write(self, response: Response) -> None:
         self.response_complete = True
-        transport = self.protocol.transport
-        if self.disconnected or transport.is_closing():
-            return
-        parts = [STATUS_LINE[response.status]]
-        for name, value in (*self.protocol.server_state.default_headers, *response.headers):
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        if not self.is_head:
-            parts.append(response.body)
-        transport.write(b"".join(parts))
-        if not self.keep_alive:
-            transport.close()
-        # starts requests that were pipelined behind this one, and the timer of the idle connection
-        self.protocol.on_response_complete()
-        if response.status == 503:
-            self.protocol.rest(self.protocol.gate.capacity.rest_s())
+        if not self.disconnected and not self.protocol.transport.is_closing():
+            self.protocol.answer(response, keep_alive=self.keep_alive)
 
 
 Handler = Callable[[Exchange], bool]
@@ -175,6 +158,14 @@ class FastPathProtocol(LimitedProtocol):
             exchange.respond(error_response(internal_error()))
             return True
 
+    def answer(self, response: Response, *, keep_alive: bool, body: bool = True) -> None:
+        """Write the response to the current request, past ASGI."""
+        self.write(response, keep_alive=keep_alive, body=body)
+        # starts requests that were pipelined behind this one, and the timer of the idle connection
+        self.on_response_complete()
+        if response.status == 503:
+            self.rest(self.gate.capacity.rest_s())
+
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Admit a request that goes through ASGI; answer it here if it is refused.
 
@@ -186,9 +177,6 @@ class FastPathProtocol(LimitedProtocol):
             cycle.keep_alive = False
         # with more of them waiting, this would recurse
         if TICKET not in scope and not self.pipeline and not self.flow.write_paused:
-            exchange = Exchange(self)
-            exchange.is_head = scope["method"] == "HEAD"
-            exchange.keep_alive = cycle.keep_alive and not self.expect_100_continue
             try:
                 admitted = self.gate.admit(scope["method"], scope["path"], scope["headers"], self.client)
             except Exception:
@@ -196,7 +184,8 @@ class FastPathProtocol(LimitedProtocol):
                 admitted = error_response(internal_error())
             if isinstance(admitted, Response):
                 cycle.response_complete = True  # the rest of its body is read and dropped
-                exchange.respond(admitted)
+                keep_alive = cycle.keep_alive and not self.expect_100_continue
+                self.answer(admitted, keep_alive=keep_alive, body=scope["method"] != "HEAD")
                 return
             scope[TICKET] = admitted
         super()._start_asgi_task(cycle, app)
@@ -214,7 +203,7 @@ class FastPathProtocol(LimitedProtocol):
             and not self.root_path
             and self.limit_concurrency is None
             and not self.flow.write_paused
-            and (self.cycle is None or self.cycle.response_complete)
+            and not self.busy
         )
 
     def _pass_on(self) -> None:

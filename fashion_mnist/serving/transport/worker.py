@@ -14,7 +14,8 @@ from typing import Any, Final
 import uvicorn
 
 from fashion_mnist.serving.admission.gate import Gate
-from fashion_mnist.serving.transport.balanced_server import BalancedServer, ConnectionCounts, Stopping
+from fashion_mnist.serving.transport.balanced_server import BalancedServer, Stopping
+from fashion_mnist.serving.transport.connection_counts import ConnectionCounts
 from fashion_mnist.serving.transport.fast_path import FastPathProtocol, Handler
 from fashion_mnist.serving.transport.http_limits import LimitedProtocol
 

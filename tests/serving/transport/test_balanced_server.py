@@ -25,10 +25,10 @@ from fashion_mnist.serving.admission.gate import Gate
 from fashion_mnist.serving.transport.balanced_server import (
     MAX_ACCEPTS,
     BalancedServer,
-    ConnectionCounts,
     Stopping,
     count_waiting,
 )
+from fashion_mnist.serving.transport.connection_counts import ConnectionCounts
 
 WORKERS = 3
 

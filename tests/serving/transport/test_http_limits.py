@@ -13,6 +13,7 @@ from support.paths import BOOT
 from support.servers import Server
 from uvicorn.server import ServerState
 
+from fashion_mnist.serving.transport import connection
 from fashion_mnist.serving.transport.http_limits import MAX_BEGUN, MAX_CHUNKS, LimitedProtocol
 
 PICTURE = BOOT.read_bytes()
@@ -164,6 +165,11 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.closed_at: float | None = None
+        self.aborted = False
+        self.unread = 0  # bytes that the client has not read
+
+    def abort(self) -> None:
+        self.aborted = True
 
     def close(self) -> None:
         self.closed_at = self.closed_at or time.monotonic()
@@ -178,7 +184,7 @@ class Transport(asyncio.Transport):
         pass
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unread
 
 
 @pytest.mark.parametrize(
@@ -204,5 +210,30 @@ def test_a_head_must_arrive_in_time(sent: bytes, monkeypatch: pytest.MonkeyPatch
                 protocol.data_received(b"x")
         assert transport.closed_at is not None
         assert transport.closed_at - start == pytest.approx(0.1, abs=0.07)
+
+    asyncio.run(run())
+
+
+def test_a_slow_reader_keeps_its_answer_and_one_that_does_not_read_is_disconnected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "READ_TIMEOUT_S", 0.05)
+
+    async def run() -> None:
+        config = uvicorn.Config(lambda scope: None, log_config=None, lifespan="off")
+        config.load()
+        protocol = LimitedProtocol(config=config, server_state=ServerState(), app_state={})
+        transport = Transport()
+        protocol.connection_made(transport)
+        transport.unread = 30_000
+        protocol.timeout_keep_alive_handler()
+        for left in (20_000, 10_000, 5_000):
+            await asyncio.sleep(0.04)
+            transport.unread = left
+        assert transport.closed_at is not None
+        assert not transport.aborted
+        await asyncio.sleep(0.15)
+        assert transport.aborted
+        protocol.connection_lost(None)
 
     asyncio.run(run())

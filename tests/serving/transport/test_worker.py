@@ -14,7 +14,8 @@ from support.servers import Server
 from fashion_mnist.serving.admission.capacity import Capacity
 from fashion_mnist.serving.admission.gate import Gate
 from fashion_mnist.serving.transport import worker
-from fashion_mnist.serving.transport.balanced_server import BalancedServer, ConnectionCounts, Stopping
+from fashion_mnist.serving.transport.balanced_server import BalancedServer, Stopping
+from fashion_mnist.serving.transport.connection_counts import ConnectionCounts
 from fashion_mnist.serving.transport.fast_path import FastPathProtocol
 from fashion_mnist.serving.transport.http_limits import LimitedProtocol
 from fashion_mnist.serving.transport.worker import UVICORN_KEEP_ALIVE_S, FastPath, ServerInstallation
