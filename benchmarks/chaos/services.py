@@ -122,7 +122,7 @@ def is_ready(url: str) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
+def wait_for(condition: Callable[[], bool], timeout_s: float = 10) -> bool:
     """Wait until a condition holds; return whether it does."""
     deadline = time.monotonic() + timeout_s
     while not condition():

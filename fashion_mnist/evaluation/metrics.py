@@ -54,6 +54,13 @@ class SetMetrics:
     mean_size: float
     by_class: dict[str, float]
 
+    def describe(self) -> str:
+        """Return the figures as a clause."""
+        return (
+            f"{self.coverage:.2%} hold the right class, {min(self.by_class.values()):.1%} in the worst "
+            f"class; {self.mean_size:.2f} classes on average"
+        )
+
 
 @dataclass(frozen=True)
 class Metrics:

@@ -45,8 +45,7 @@ does not prove that the class is right.
 def describe_trust(record: ModelRecord, metrics: Metrics) -> str:
     """Return the section on calibration, prediction sets, and agreement of torch and the served network."""
     rows = "".join(
-        f"| prediction sets for {float(coverage):.0%} | {found.coverage:.2%} hold the right class, "
-        f"{min(found.by_class.values()):.1%} in the worst class; {found.mean_size:.2f} classes on average |\n"
+        f"| prediction sets for {float(coverage):.0%} | {found.describe()} |\n"
         for coverage, found in metrics.sets.items()
     )
     agreement = record.agreement or {}

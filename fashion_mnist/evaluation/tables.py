@@ -21,8 +21,7 @@ def metrics_table(metrics: Metrics, title: str) -> Table:
         f"accuracy {metrics.accuracy:.2%}, negative log likelihood {metrics.nll:.4f}, "
         f"calibration error {metrics.ece:.2%}"
         + "".join(
-            f"\nprediction sets for {coverage}: {found.coverage:.2%} hold the right class, "
-            f"{min(found.by_class.values()):.1%} in the worst class; {found.mean_size:.2f} classes on average"
+            f"\nprediction sets for {coverage}: {found.describe()}"
             for coverage, found in metrics.sets.items()
         )
     )

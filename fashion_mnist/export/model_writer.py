@@ -35,9 +35,8 @@ def write_model(network: Classifier, record: ModelRecord, splits: Splits, folder
     difference = onnx_export.check_parity(network, folder, splits.validation.images)
     logger.info("exported; logits differ from torch by at most %.4f", difference)
     quantization.quantize(folder, splits.train.images, splits.validation)
-    facts = {"served_precision": Predictor(folder).precision, "export_difference": difference}
-    record = record.model_copy(update={"training": record.training | facts})
-    return calibrate(folder, record, splits)
+    training = record.training | {"export_difference": difference}
+    return calibrate(folder, record.model_copy(update={"training": training}), splits)
 
 
 def calibrate(folder: Path, record: ModelRecord, splits: Splits) -> ModelRecord:
@@ -58,9 +57,10 @@ def calibrate(folder: Path, record: ModelRecord, splits: Splits) -> ModelRecord:
     (folder / OOD_HEAD).write_bytes(head.to_bytes())
     fitted = {
         "format": FORMAT,
+        "training": record.training | {"served_precision": predictor.precision},
         "temperature": temperature,
         "prediction_sets": conformal.fit_sets(probabilities, splits.calibration.labels),
-        "ood_threshold": float(np.interp(ood.DEFAULT_SHARE, ood.SHARES, thresholds)),
+        "ood_threshold": ood.threshold_at(ood.DEFAULT_SHARE, thresholds),
         "ood_thresholds": thresholds,
     }
     record = model_folder.write_record(folder, record.model_copy(update=fitted))

@@ -1,4 +1,4 @@
-"""What decoding a picture costs, known from its headers before anything is decoded.
+"""Estimate what decoding a picture costs, from its headers, before anything is decoded.
 
 The constants were measured on a Xeon with AMX (Pillow 13, one thread, 10 megapixels in each format and mode,
 gray and color models) and rounded up; tests/imaging/test_cost.py measures the memory again.
@@ -11,7 +11,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from fashion_mnist.errors import InputError
 from fashion_mnist.imaging import decoder, jpeg
-from fashion_mnist.spec import Preparation
+from fashion_mnist.imaging.pixels import enough_for
+from fashion_mnist.spec import ModelSpec
 
 
 class Cost(NamedTuple):
@@ -47,17 +48,11 @@ PIECE_S: Final = 2e-5
 BYTES_IN_ROW: Final = {"1": 0.125, "L": 1, "P": 1, "LA": 2, "PA": 2, "La": 2, "I;16": 2, "I;16B": 2, "RGB": 3}
 
 
-def estimate(
-    data: bytes,
-    max_pixels: int,
-    enough: tuple[int, int],
-    channels: int = 1,
-    preparation: Preparation = "none",
-) -> Cost:
-    """Return an upper bound on what decoding a picture and converting it to a model's shape costs.
+def estimate(data: bytes, spec: ModelSpec, max_pixels: int) -> Cost:
+    """Return an upper bound on what `pixels.read_prepared` costs.
 
-    enough: see `decoder.decode`. channels, preparation: of the model. Of a damaged picture the cost is
-    small: decoding fails at once. Raises InputError: too_many_pixels, unsupported_picture_format.
+    Of a damaged picture the cost is small: decoding fails at once.
+    Raises InputError: too_many_pixels, unsupported_picture_format.
     """
     try:
         picture = decoder.open_picture(data, max_pixels)
@@ -65,18 +60,27 @@ def estimate(
         raise
     except Exception:  # noqa: BLE001 - `decode` reports what is wrong
         return Cost(0.0, 0)
-    pixels = picture.width * picture.height
-    garment = preparation == "garment"
-    extra = PREPARATION if garment else Cost(0.0, 0)
     if isinstance(picture, JpegImageFile):
-        cost = _estimate_jpeg(picture, data, enough)
-        return Cost(cost.cpu_s + extra.cpu_s, cost.peak_bytes + extra.peak_bytes)
+        cost = _estimate_jpeg(picture, data, enough_for(spec))
+    else:
+        cost = _estimate(picture, data, spec)
+    if spec.preparation == "garment":
+        return Cost(cost.cpu_s + PREPARATION.cpu_s, cost.peak_bytes + PREPARATION.peak_bytes)
+    return cost
+
+
+def _estimate(picture: Image.Image, data: bytes, spec: ModelSpec) -> Cost:
+    """Return the cost of a picture that is no JPEG, without its preparation."""
+    pixels = picture.width * picture.height
     kind = picture.format or ""
     tiles = getattr(picture, "tile", ())
     row = BYTES_IN_ROW.get(picture.mode, 4)
     cpu_s = NS_S * pixels * (NS_PER_PIXEL.get(kind, 50) + NS_PER_BYTE.get(kind, 0) * row)
-    cpu_s += NS_S * NS_PER_FILE_BYTE.get(kind, 0) * len(data) + extra.cpu_s
-    target = (4 if picture.mode in COLORED else 0) if garment else 1 if channels == 1 else 4
+    cpu_s += NS_S * NS_PER_FILE_BYTE.get(kind, 0) * len(data)
+    if spec.preparation == "garment":
+        target = 4 if picture.mode in COLORED else 0
+    else:
+        target = 1 if spec.channels == 1 else 4
     peak = pixels * (EXTRA_BYTES.get(kind, 0) + _bytes_per_pixel(picture, target))
     if kind == "TIFF":
         cpu_s += PIECE_S * len(tiles)
@@ -86,7 +90,7 @@ def estimate(
     if kind == "BMP" and tiles and tiles[0][0] == "bmp_rle":
         cpu_s += NS_S * (RLE_NS_PER_BYTE * len(data) + RLE_NS_PER_PIXEL * pixels)
         peak += 3 * pixels
-    return Cost(cpu_s, int(MARGIN * peak) + FIXED_BYTES + extra.peak_bytes)
+    return Cost(cpu_s, int(MARGIN * peak) + FIXED_BYTES)
 
 
 def _bytes_per_pixel(picture: Image.Image, target: int) -> int:

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngImageFile
 from fashion_mnist.errors import InputError
 from fashion_mnist.imaging import gif, heif, jpeg, png, tiff
 
-FORMATS: Final = ("WEBP", "BMP", "GIF")
+FORMATS: Final[tuple[str, ...]] = ("WEBP", "BMP", "GIF")
 """Formats that are decoded besides JPEG, PNG, TIFF, AVIF and HEIC; each one adds attack surface."""
 ACCEPTED: Final = "PNG, JPEG, WebP, AVIF, BMP, GIF or TIFF"
 MAX_SIDE_PX: Final = 30_000
@@ -19,14 +19,7 @@ MAX_SIDE_PX: Final = 30_000
 
 _SIGNATURES: Final = (
     (b"%PDF", 0, "PDF"),
-    (b"ftypheic", 4, "HEIC"),
-    (b"ftypheix", 4, "HEIC"),
-    (b"ftypheim", 4, "HEIC"),
-    (b"ftypheis", 4, "HEIC"),
-    (b"ftypmif1", 4, "HEIC"),
-    (b"ftypmsf1", 4, "HEIC"),
-    (b"ftypavif", 4, "AVIF"),
-    (b"ftypavis", 4, "AVIF"),
+    *((b"ftyp" + brand, 4, kind) for kind, brands in heif.BRANDS.items() for brand in brands),
     (b"II+\0", 0, "BigTIFF"),
     (b"MM\0+", 0, "BigTIFF"),
     (b"\0\0\1\0", 0, "ICO"),
@@ -116,13 +109,15 @@ def open_picture(data: bytes, max_pixels: int, check: Check | None = None) -> Im
     else:
         if data.startswith(gif.STARTS):
             data = gif.strip_metadata(data)
-        kind = heif.find_kind(data) if data[4:8] == b"ftyp" else None
-        if kind is not None and not heif.register(kind):
-            raise _unidentified(data)
+        formats = FORMATS
+        if data[4:8] == b"ftyp" and (kind := heif.find_kind(data)) is not None:
+            if (name := heif.register(kind)) is None:
+                raise _unidentified(data)
+            formats = (name,)
         try:
-            picture = Image.open(_file(data, check), formats=FORMATS if kind is None else (kind,))
+            picture = Image.open(_file(data, check), formats=formats)
         except UnidentifiedImageError as error:
-            raise (error if kind is None else _broken("its header cannot be read")) from None
+            raise (error if formats is FORMATS else _broken("its header cannot be read")) from None
     if picture.mode == "P" and picture.palette is None:  # which Pillow only asserts
         raise _broken("its palette is missing")
     _check_size(picture.size, max_pixels)

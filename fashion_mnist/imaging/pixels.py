@@ -97,9 +97,7 @@ def _to_spec(picture: Image.Image, spec: ModelSpec) -> NDArray[np.uint8]:
     picture = _to_mode(picture, "L" if spec.channels == 1 else "RGB")
     target = (spec.width, spec.height)
     if picture.size != target:
-        scale = min(target[0] / picture.width, target[1] / picture.height)
-        # at least one pixel, or a sliver would vanish
-        inner = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        inner = preparation.fitting_size(picture.size, target)
         picture = picture.resize(inner, Image.Resampling.LANCZOS)
         picture = ImageOps.pad(picture, target, color=BACKGROUND) if inner != target else picture
     return np.asarray(picture, np.uint8)

@@ -79,6 +79,13 @@ def prepare_garment(
     return _cut_out(gray, mask, level, size), f"{kind} background removed"
 
 
+def fitting_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+    """Return width and height of a picture that is resized to touch `target` from within."""
+    scale = min(target[0] / size[0], target[1] / size[1])
+    # at least one pixel, or a sliver would vanish
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def reduced_size(width: int, height: int) -> tuple[int, int]:
     """Return the size to which a picture is reduced before it is prepared; never larger than it is."""
     scale = min(1.0, SIDE_PX / (width * height) ** 0.5, 4 * SIDE_PX / max(width, height))
@@ -131,14 +138,13 @@ def _take_middles(gray: Pixels, factor: int) -> NDArray[np.uint8]:
 
 def _fit(gray: Pixels, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize gray levels (h, w) to fit `size`, sharpen what resizing has blurred, and centre it on black."""
-    scale = min(size[0] / gray.shape[1], size[1] / gray.shape[0])
-    # at least one pixel, or a sliver would vanish
-    width, height = max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale))
+    width, height = fitting_size((gray.shape[1], gray.shape[0]), size)
     small = np.asarray(Image.fromarray(gray).resize((width, height), Image.Resampling.LANCZOS))
     result = np.zeros((size[1], size[0]), np.float32)
     top, left = (size[1] - height) // 2, (size[0] - width) // 2
     result[top : top + height, left : left + width] = small
-    return _sharpen(result, SHARPENING if scale < 1 else 0.0)
+    shrunk = gray.shape[1] > size[0] or gray.shape[0] > size[1]
+    return _sharpen(result, SHARPENING if shrunk else 0.0)
 
 
 def _sharpen(values: Pixels, amount: float) -> NDArray[np.uint8]:

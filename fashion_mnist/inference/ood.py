@@ -4,6 +4,7 @@ A model has a head for it: a small network on the outputs of the large one, fitt
 Models of earlier releases have none, and are scored by their energy.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -95,6 +96,11 @@ def fit_thresholds(scores: NDArray[np.floating]) -> tuple[float, ...]:
     return tuple(np.quantile(scores, 1 - SHARES, method="higher").tolist())
 
 
+def threshold_at(share: float, thresholds: Sequence[float]) -> float:
+    """Return the threshold for a share between those of SHARES. thresholds: from `fit_thresholds`."""
+    return float(np.interp(share, SHARES, thresholds))
+
+
 def find_threshold(record: ModelRecord, share: float) -> float | None:
     """Return the threshold at which a model refuses a share of known images, between those of its record.
 
@@ -102,4 +108,4 @@ def find_threshold(record: ModelRecord, share: float) -> float | None:
     """
     if record.ood_thresholds is None or record.ood_threshold is None:
         return record.ood_threshold
-    return float(np.interp(share, SHARES, record.ood_thresholds))
+    return threshold_at(share, record.ood_thresholds)

@@ -23,7 +23,7 @@ ABANDONED_S: Final = 3600.0
 
 
 class AtomicStore:
-    """What BentoML's Model.save needs of a store. models: the folder `models` of a BENTOML_HOME."""
+    """A store for BentoML's Model.save. models: the folder `models` of a BENTOML_HOME."""
 
     def __init__(self, models: Path) -> None:
         self.models = models

@@ -1,9 +1,7 @@
 """A model's folder: its files, and model.json, which records everything a prediction depends on."""
 
-import mmap
 import os
 import re
-import stat
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -13,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fashion_mnist.checksums import file_sha256
 from fashion_mnist.errors import ConfigError, ModelError
+from fashion_mnist.registry import untrusted_files
 from fashion_mnist.spec import (
     MAX_SIDE_PX,
     ModelSpec,
@@ -39,9 +38,6 @@ READ: Final = (ONNX, INT8, INT8_WEIGHTS, SAFETENSORS, OOD_HEAD, EXAMPLE)
 MAX_RECORD_BYTES: Final = 4_000_000
 MAX_CLASSES: Final = 10_000
 SHA256: Final = re.compile("[0-9a-f]{64}")
-EXTERNAL_DATA: Final = b"location"
-"""Key of TensorProto.external_data (https://onnx.ai/onnx/repo-docs/ExternalData.html). The word anywhere in a
-file is refused: protobuf has several encodings of the tag and length before it."""
 OLD_KEYS: Final = {
     "choose": "validation",
     "calibrate": "calibration",
@@ -183,7 +179,7 @@ def read_record(folder: Path) -> ModelRecord:
     path = folder / RECORD
     try:
         # refuses what no answer can hold: NaN, infinities, lone surrogates; huge integers become floats
-        content = orjson.loads(_read_bounded(path))
+        content = orjson.loads(untrusted_files.read_bounded(path, MAX_RECORD_BYTES))
     except FileNotFoundError:
         raise ModelError(f"{folder}: no model here, {RECORD} is missing") from None
     except (OSError, ValueError) as error:
@@ -203,13 +199,13 @@ def read_record(folder: Path) -> ModelRecord:
     except RecursionError as error:
         raise ModelError(f"{path}: damaged: nested too deeply") from error
     for name, expected in record.checksums.items():
-        _check(folder / name, expected)
+        untrusted_files.check(folder / name, expected)
     needed = {ONNX} | ({INT8_WEIGHTS} if record.has_int8 else set())
     needed |= {name for name in (EXAMPLE, SAFETENSORS, OOD_HEAD) if os.path.lexists(folder / name)}
     for name in sorted(needed - set(record.checksums)):
         raise ModelError(f"{path}: damaged: it has no checksum of {name}")
     for name in {ONNX, INT8} & set(record.checksums):  # OpenVINO goes by content: an .xml may hold ONNX
-        _check_external_data(folder / name)
+        untrusted_files.check_external_data(folder / name)
     return record
 
 
@@ -219,45 +215,3 @@ def write_record(folder: Path, record: ModelRecord) -> ModelRecord:
     record = record.model_copy(update={"checksums": {n: file_sha256(folder / n) for n in names}})
     (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return record
-
-
-def _read_bounded(path: Path) -> bytes:
-    """Read a regular file of at most MAX_RECORD_BYTES. Raises OSError, ValueError."""
-    if not _is_own_file(path):
-        raise ValueError("not a file of this folder")
-    with path.open("rb") as file:
-        data = file.read(MAX_RECORD_BYTES + 1)
-    if len(data) > MAX_RECORD_BYTES:
-        raise ValueError(f"larger than {MAX_RECORD_BYTES} bytes")
-    return data
-
-
-def _is_own_file(path: Path) -> bool:
-    """Return whether a path is a regular file within its folder, possibly behind a link. Raises OSError.
-
-    Reading a FIFO would wait for ever. stat comes first: resolve raises RuntimeError for a loop of links.
-    """
-    return stat.S_ISREG(path.stat().st_mode) and path.resolve().is_relative_to(path.parent.resolve())
-
-
-def _check_external_data(path: Path) -> None:
-    """Raise ModelError if a network is empty or keeps weights in other files, which no checksum covers."""
-    if path.stat().st_size == 0:  # mmap refuses it
-        raise ModelError(f"{path}: empty; the model is damaged, download or train it again")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(EXTERNAL_DATA) >= 0:
-            raise ModelError(f"{path}: keeps weights in other files; save the model with all of them inside")
-
-
-def _check(path: Path, expected: str) -> None:
-    try:
-        if not _is_own_file(path):
-            raise ModelError(f"{path}: not a file of this folder; the model is damaged")
-        found = file_sha256(path)
-    except OSError as error:
-        raise ModelError(f"{path}: not readable ({error.strerror}); the model is damaged") from error
-    if found != expected:
-        raise ModelError(
-            f"{path}: SHA-256 {found[:12]}…, the record says {expected[:12]}…; the model is damaged, "
-            "download or train it again"
-        )

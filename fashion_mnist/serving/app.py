@@ -35,7 +35,6 @@ from fashion_mnist.bentoml_internals import (
     ServiceAppFactory,
     server_context,
 )
-from fashion_mnist.errors import InputError
 from fashion_mnist.serving.admission.access import Access
 from fashion_mnist.serving.admission.access_log import open_log
 from fashion_mnist.serving.admission.capacity import Capacity
@@ -46,7 +45,7 @@ from fashion_mnist.serving.admission.key_file import Role
 from fashion_mnist.serving.admission.key_ring import open_ring
 from fashion_mnist.serving.admission.rates import RateTable, read_rate
 from fashion_mnist.serving.config import ServeConfig
-from fashion_mnist.serving.endpoints import documentation, model_info, openapi, predict
+from fashion_mnist.serving.endpoints import documentation, errors, model_info, openapi, predict
 from fashion_mnist.serving.endpoints.predict import PredictEndpoint
 from fashion_mnist.serving.models.served_model import ServedModel
 from fashion_mnist.serving.monitoring.prediction_metrics import lost_log_lines, show_workers
@@ -54,11 +53,11 @@ from fashion_mnist.serving.monitoring.request_metrics import RequestMetrics
 from fashion_mnist.serving.monitoring.stages import Stages
 from fashion_mnist.serving.monitoring.tracing import open_tracer
 from fashion_mnist.serving.protocol.bodies import QUICK_BYTES
-from fashion_mnist.serving.protocol.responses import Response, error_response, internal_error, json_response
+from fashion_mnist.serving.protocol.responses import json_response
 from fashion_mnist.serving.supervision import shared_file
 from fashion_mnist.serving.transport.balanced_server import Stopping
 from fashion_mnist.serving.transport.connection_counts import ConnectionCounts
-from fashion_mnist.serving.transport.edge import TICKET, Edge
+from fashion_mnist.serving.transport.edge import Edge
 from fashion_mnist.serving.transport.heartbeats import Heartbeat
 from fashion_mnist.serving.transport.worker import FastPath, ServerInstallation
 
@@ -121,8 +120,8 @@ class AppFactory(ServiceAppFactory):
             if getattr(route, "name", None) != "static_content"
             and getattr(route, "endpoint", None) != self.index_page
         ]
-        app.add_exception_handler(HTTPException, _http_exception)
-        app.add_exception_handler(Exception, _internal_error)
+        app.add_exception_handler(HTTPException, errors.answer_http_exception)
+        app.add_exception_handler(Exception, errors.answer_internal_error)
         return app
 
     @property
@@ -213,10 +212,14 @@ class AppFactory(ServiceAppFactory):
             self.heartbeat.start()
 
     async def model_view(self, request: Request) -> StarletteResponse:
-        return _json(model_info.describe_model(self.instance.served, self.config))
+        return errors.to_starlette(
+            json_response(orjson.dumps(model_info.describe_model(self.instance.served, self.config)))
+        )
 
     async def openapi_spec_view(self, req: Request) -> StarletteResponse:
-        return _json(openapi.describe(self.instance.served, self.config))
+        return errors.to_starlette(
+            json_response(orjson.dumps(openapi.describe(self.instance.served, self.config)))
+        )
 
 
 def silence_decoders() -> None:
@@ -226,38 +229,3 @@ def silence_decoders() -> None:
     # numpy, and the compiler that evaluates the header of a .npy file for it
     warnings.filterwarnings("ignore", message="Reading `.npy`")
     warnings.filterwarnings("ignore", module="<unknown>")
-
-
-async def _http_exception(request: Request, error: Exception) -> StarletteResponse:
-    """Answer Starlette's own errors (404, 405, a failed probe) in the JSON form of all errors."""
-    assert isinstance(error, HTTPException)
-    path = request.scope["path"]  # as routed: request.url also depends on the Host header
-    known = {
-        404: InputError("not_found", f"there is no {path}; see /docs for the routes"),
-        405: InputError(
-            "method_not_allowed", f"{path} does not accept {request.method}; see /docs for the routes"
-        ),
-        503: InputError("not_ready", "the service is not ready; try again in a moment"),
-    }
-    headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
-    return _failure(request, error_response(known.get(error.status_code, internal_error()), headers))
-
-
-async def _internal_error(request: Request, error: Exception) -> StarletteResponse:
-    return _failure(request, error_response(internal_error()))
-
-
-def _failure(request: Request, response: Response) -> StarletteResponse:
-    if TICKET in request.scope:
-        request.scope[TICKET].stages.code = response.code
-    return _starlette(response)
-
-
-def _json(content: object) -> StarletteResponse:
-    return _starlette(json_response(orjson.dumps(content)))
-
-
-def _starlette(response: Response) -> StarletteResponse:
-    converted = StarletteResponse(response.body, response.status)
-    converted.raw_headers = list(response.headers)
-    return converted

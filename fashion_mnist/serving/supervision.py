@@ -1,4 +1,4 @@
-"""What the process that starts the workers does for them: it chooses their model and watches over them.
+"""Supervision of the workers by the process that starts them: it hands them their model and watches them.
 
 BentoML replaces workers that end, within 10 s. It does not notice one that hangs, and starts one that cannot
 start again and again.

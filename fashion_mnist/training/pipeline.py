@@ -117,9 +117,8 @@ def _load(
         classes=classes,
         numbers=numbers,
         strict=config.strict,
-        preparation="garment"
-        if config.preparation == "garment"
-        else "none",  # auto concerns IDX and CSV only
+        # `auto` concerns IDX and CSV files, which hold no pictures to prepare
+        preparation="none" if config.preparation == "auto" else config.preparation,
     )
     for line in dataset.describe():
         logger.info("%s", line)

@@ -83,13 +83,13 @@ def test_the_real_peak_is_below_the_estimate(spec: ModelSpec) -> None:
         settings = (str(spec.height), str(spec.channels), spec.preparation)
         command = [sys.executable, "-c", MEASURE, *settings]
         done = subprocess.run(command, input=data, cwd=ROOT, capture_output=True, check=True)
-        found = cost.estimate(data, MOST, pixels.enough_for(spec), spec.channels, spec.preparation)
+        found = cost.estimate(data, spec, MOST)
         peak = int(done.stdout)
         assert peak <= found.peak_bytes <= 5 * peak + 20_000_000, (mode, kind, options, peak, found)
 
 
 def estimate(data: bytes) -> Cost:
-    return cost.estimate(data, MOST, pixels.enough_for(GRAY))
+    return cost.estimate(data, GRAY, MOST)
 
 
 def test_thirty_photographs_fit_and_ten_large_webps_do_not() -> None:

@@ -78,7 +78,7 @@ LONG = {
 @pytest.mark.parametrize("data", LONG.values(), ids=LONG.keys())
 def test_bytes_that_pillow_or_libjpeg_reads_one_by_one_are_refused_at_once(data: bytes) -> None:
     start = time.process_time()
-    cost.estimate(data, 40_000_000, pixels.enough_for(GRAY))
+    cost.estimate(data, GRAY, 40_000_000)
     with pytest.raises(InputError, match=r"fill bytes|outside of its segments|more than 10000 blocks"):
         pixels.read_picture(data, GRAY)
     assert time.process_time() - start < 0.5
@@ -114,4 +114,4 @@ def test_a_jpeg_without_end_of_head_is_not_read_again_from_the_start() -> None:
 def test_a_few_fill_bytes_and_markers_are_read() -> None:
     picture = JPEG[:2] + b"\xff" * 500 + b"\xff\xd0" * 9 + segment(0xFE, b"a") + JPEG[2:]
     assert pixels.read_picture(picture, GRAY).shape == (28, 28)
-    assert cost.estimate(picture, 784, (28, 28)) != Cost(0, 0)
+    assert cost.estimate(picture, GRAY, 784) != Cost(0, 0)

@@ -187,7 +187,7 @@ def _decode(kind: str, body: bytes, spec: ModelSpec) -> tuple[str, int]:
         if isinstance(opened, requests.PictureFiles):
             expected += picture_files.estimate(opened, spec, LIMITS).peak_bytes
             opened = picture_files.read_pictures(opened, spec, LIMITS)
-        images, _ = opened
+        images = opened.images
         assert images.dtype == np.uint8
         assert images.shape[1:] == spec.shape
     except InputError as error:

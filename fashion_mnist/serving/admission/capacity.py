@@ -9,8 +9,6 @@ from fashion_mnist.errors import InputError
 
 SMALL_BYTES: Final = 6_000_000
 """Photographs are smaller."""
-
-
 LONGEST_WAIT_S: Final = 0.75
 """No more requests are let in than can be answered in this time."""
 MIN_IN_FLIGHT: Final = 64

@@ -29,7 +29,7 @@ EMPTY: Final = hashlib.sha256(b"").digest()
 
 
 class Role(enum.IntEnum):
-    """What a key may do; each role includes those before it."""
+    """Permissions of a key; each role includes those before it."""
 
     PREDICT = 1
     READ = 2

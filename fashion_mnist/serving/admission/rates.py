@@ -118,7 +118,8 @@ class RateTable:
                 return wait_s
             more = max(0, min(MAX_PREPAID, rate.images // PREPAID_PART, int(-wait_s / rate.interval_s)))
             self._full_at[slot] = full_at + more * rate.interval_s
-        self._prepaid[slot] = more
+        if more:
+            self._prepaid[slot] = more
         return 0.0
 
     def charge(self, slot: int, rate: Rate, images: int) -> None:

@@ -71,19 +71,17 @@ class PredictEndpoint:
         deadline = read_deadline(headers)
         announced, timeout_s = headers.get(b"content-length"), self.config.body_timeout_s
         body = await receive_body(receive, announced, self.limits.body_bytes, timeout_s, reserve)
-        stages = ticket.stages
-        stages.decode_at = perf_counter_ns()
+        stages, start = ticket.stages, perf_counter_ns()
         kind = bodies.settle_kind(kind, body)
         content_type = headers.get(b"content-type", b"")
-        spec, notes = options.adapt(served.spec), list[str | None]()
+        spec = options.adapt(served.spec)
         if bodies.is_quick(kind, body):
-            images = bodies.read_body(kind, body, spec, self.limits, notes)
+            images = bodies.read_body(kind, body, spec, self.limits)
         else:
-            images = await self._decode(kind, content_type, body, spec, notes, receive)
-        request = PredictRequest(*images, options, notes)
+            images = await self._decode(kind, content_type, body, spec, receive)
+        request = PredictRequest(images.images, images.single, options, images.notes)
         options.check(len(request.images))
-        stages.decode_ns = perf_counter_ns() - stages.decode_at
-        stages.images, stages.model = len(request.images), served.name
+        stages.end_decoding(start, perf_counter_ns(), len(request.images), served.name)
         ticket.charge(len(request.images))
         cycle = scope.get(CYCLE)  # of Uvicorn
         has_left = None if cycle is None else lambda: bool(cycle.disconnected)
@@ -98,18 +96,9 @@ class PredictEndpoint:
         return await self.decoders.light.run(functools.partial(served.encode, predictions, request))
 
     async def _decode(
-        self,
-        kind: str,
-        content_type: bytes,
-        body: bytes,
-        spec: ModelSpec,
-        notes: list[str | None],
-        receive: Receive,
+        self, kind: str, content_type: bytes, body: bytes, spec: ModelSpec, receive: Receive
     ) -> Images:
-        """Decode a body in a thread, before it can share a batch with others.
-
-        notes: see `read_pictures`. Raises InputError.
-        """
+        """Decode a body in a thread, before it can share a batch with others. Raises InputError."""
         light, limits = self.decoders.light, self.limits
 
         def open_body() -> Images | tuple[PictureFiles, Cost]:
@@ -117,16 +106,14 @@ class PredictEndpoint:
             if not isinstance(opened, PictureFiles):
                 return opened
             cost = picture_files.estimate(opened, spec, limits)
-            if not light.takes(cost):
-                return opened, cost
             # ordinary pictures are decoded at once, in the same thread
-            return picture_files.read_pictures(opened, spec, limits, notes=notes)
+            return picture_files.read_pictures(opened, spec, limits) if light.takes(cost) else (opened, cost)
 
         opened = await (light if kind == PICTURE else self.decoders.lane_for_body(len(body))).run(open_body)
-        if not isinstance(opened[0], PictureFiles):
+        if isinstance(opened, Images):
             return opened
         pictures, cost = opened
-        read = functools.partial(picture_files.read_pictures, pictures, spec, limits, notes=notes)
+        read = functools.partial(picture_files.read_pictures, pictures, spec, limits)
         return await self.decoders.run_watched(read, cost, receive)
 
     def try_answer(self, exchange: Exchange) -> bool:
@@ -143,19 +130,17 @@ class PredictEndpoint:
             kind = bodies.settle_kind(kind, body)
             if not bodies.is_quick(kind, body) or options.include is not None:
                 return False
-            notes: list[str | None] = []
-            images = bodies.read_body(kind, body, options.adapt(served.spec), self.limits, notes)
+            images = bodies.read_body(kind, body, options.adapt(served.spec), self.limits)
             if exchange.ticket is not None:
-                exchange.ticket.charge(len(images[0]))
+                exchange.ticket.charge(len(images.images))
         except Exception as error:  # noqa: BLE001 - every request gets a response
             exchange.respond(failure(error))
         else:
-            request = PredictRequest(*images, options, notes)
+            request = PredictRequest(images.images, images.single, options, images.notes)
             if exchange.ticket is not None:
-                stages = exchange.ticket.stages
-                stages.images, stages.model = len(request.images), served.name
-                stages.decode_at, stages.queue_at = start, perf_counter_ns()
-                stages.decode_ns = stages.queue_at - start
+                now = perf_counter_ns()
+                exchange.ticket.stages.end_decoding(start, now, len(request.images), served.name)
+                exchange.ticket.stages.queue_at = now
             served.enqueue(request.images, Responder(exchange, served, request), deadline)
         return True
 

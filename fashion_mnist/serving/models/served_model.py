@@ -18,7 +18,7 @@ from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.registry import model_folder
 from fashion_mnist.registry.store import ChosenModel
 from fashion_mnist.serving.config import ServeConfig
-from fashion_mnist.serving.models.batching import MAX_JUMP, MEMORY, BatchQueue, Waiter
+from fashion_mnist.serving.models.batching import BatchQueue, Waiter, smooth
 from fashion_mnist.serving.monitoring.prediction_metrics import (
     PredictionCounters,
     error_counters,
@@ -144,8 +144,7 @@ class ServedModel:
         predictions = self.predictor.predict(images)
         took_ns = perf_counter_ns() - start
         self.last_batch = (start, took_ns, len(items))
-        took_s = min(took_ns / 1e9 / len(images), MAX_JUMP * self.image_s)
-        self.image_s = MEMORY * self.image_s + (1 - MEMORY) * took_s
+        self.image_s = smooth(self.image_s, took_ns / 1e9 / len(images))
         if self._counted is not None:
             self._counted.append((predictions, len(items), took_ns))
         ends = np.cumsum([len(item) for item in items]).tolist()

@@ -1,10 +1,10 @@
 """Writes log lines in a thread, so that whoever reads them, or a full disk, cannot stop the service.
 
-Lines are collected for FLUSH_S and written together. If they come faster than they can be written, the
+Lines are collected for a while and written together: each writing wakes the thread, which then competes with
+the event loop for the GIL. If they come faster than they can be written, the
 thread's backlog grows to MAX_LINES; further ones are dropped, and counted.
 """
 
-import asyncio
 import os
 import queue
 import stat
@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Final
 
-FLUSH_S: Final = 0.1
-"""Each writing wakes the thread, which then competes with the event loop for the GIL."""
+from fashion_mnist.serving.monitoring.tallies import Flusher
+
 MAX_LINES: Final = 20_000
 """Lines that wait to be written: 8 MB."""
 PIPE_BYTES: Final = 4096
@@ -29,6 +29,7 @@ class LineWriter:
         self.fd = fd
         self.count_lost = count_lost
         self.is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
+        self._flusher = Flusher(self.flush, at_once=self.close)
         self._lines: list[bytes] = []
         self._batches: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -36,17 +37,13 @@ class LineWriter:
         self._done = 0  # only the thread writes it
 
     def add(self, line: bytes) -> None:
-        """Write a line, newline included, within FLUSH_S; at once where no event loop runs."""
+        """Write a line, newline included, soon; at once where no event loop runs."""
         if self._added - self._done >= MAX_LINES:
             self.count_lost(1)
             return
         self._added += 1
         self._lines.append(line)
-        if len(self._lines) == 1:
-            try:
-                asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
-            except RuntimeError:
-                self.close()
+        self._flusher.plan()
 
     def flush(self) -> None:
         """Hand the collected lines to the thread."""

@@ -49,8 +49,7 @@ class RequestMetrics(RunnerTrafficMetricsMiddleware):
         endpoint.in_progress += 1
         if not self.arrived and not name.startswith(self.skipped):
             self.arrived = True
-        if not self.flusher.planned:
-            self.flusher.plan()
+        self.flusher.plan()
         return name, start
 
     def end(self, begun: tuple[str, float], status: int | None, stages: Stages) -> None:
@@ -65,8 +64,7 @@ class RequestMetrics(RunnerTrafficMetricsMiddleware):
             self.decode.add(stages.decode_ns / 1e9)
         if stages.queue_ns:
             self.queue.add(stages.queue_ns / 1e9)
-        if not self.flusher.planned:
-            self.flusher.plan()
+        self.flusher.plan()
 
     def flush(self) -> None:
         """Move the numbers into Prometheus' metrics."""

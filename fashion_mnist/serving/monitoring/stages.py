@@ -24,6 +24,11 @@ class Stages:
     code = ""
     """Error code of the response."""
 
+    def end_decoding(self, start: int, now: int, images: int, model: str) -> None:
+        """Note how long a body was decoded, and what it held."""
+        self.decode_at, self.decode_ns = start, now - start
+        self.images, self.model = images, model
+
     def add_batch(self, infer_at: int, infer_ns: int, batch_size: int) -> None:
         """Note the batch that the request, or its last piece, was in."""
         self.infer_at = infer_at

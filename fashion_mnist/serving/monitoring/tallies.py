@@ -47,20 +47,24 @@ class Tally:
 
 
 class Flusher:
-    """Calls a function FLUSH_S after the first `plan`, once for all plans until then."""
+    """Calls `flush` FLUSH_S after the first `plan`, once for all plans until then.
 
-    def __init__(self, flush: Callable[[], None]) -> None:
+    at_once: called where no event loop runs; by default `flush`.
+    """
+
+    def __init__(self, flush: Callable[[], None], at_once: Callable[[], None] | None = None) -> None:
         self.flush = flush
+        self.at_once = at_once or flush
         self.planned = False
 
     def plan(self) -> None:
-        """See to it that the function is called; at once where no event loop runs."""
+        """See to it that the function is called."""
         if self.planned:
             return
         try:
             asyncio.get_running_loop().call_later(FLUSH_S, self._run)
         except RuntimeError:
-            self.flush()
+            self.at_once()
         else:
             self.planned = True
 

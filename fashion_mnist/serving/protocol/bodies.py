@@ -82,14 +82,10 @@ def open_body(
     return PictureFiles([body], single=True)
 
 
-def read_body(
-    kind: str, body: bytes, spec: ModelSpec, limits: Limits, notes: list[str | None] | None = None
-) -> Images:
-    """Decode a body that is not a multipart form, at once. notes: see `read_pictures`. Raises InputError."""
+def read_body(kind: str, body: bytes, spec: ModelSpec, limits: Limits) -> Images:
+    """Decode a body that is not a multipart form, at once. Raises InputError."""
     opened = open_body(kind, b"", body, spec, limits)
-    if not isinstance(opened, PictureFiles):
-        return opened
-    return picture_files.read_pictures(opened, spec, limits, notes=notes)
+    return picture_files.read_pictures(opened, spec, limits) if isinstance(opened, PictureFiles) else opened
 
 
 def read_form(body: bytes, spec: ModelSpec, limits: Limits) -> Images:

@@ -48,7 +48,7 @@ def _read_values(values: Any, body: bytes, spec: ModelSpec, limits: Limits) -> I
     if isinstance(values, list) and len(values) == spec.pixel_count:
         flat = _flat_image(values, body)
         if flat is not None:
-            return flat.reshape(1, *spec.shape), True
+            return Images(flat.reshape(1, *spec.shape), single=True)
     return to_images(values, spec, limits.images)
 
 

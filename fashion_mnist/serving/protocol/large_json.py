@@ -61,4 +61,4 @@ def read_batch(body: bytes, spec: ModelSpec, max_images: int) -> Images | None:
             raise InputError("broken_json", f"an image is not JSON: {error}", index) from error
         images[index], first = read_item(values, first, spec, index)
         at = stop + 1
-    return images, False
+    return Images(images, single=False)

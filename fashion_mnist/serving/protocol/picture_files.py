@@ -18,27 +18,22 @@ EXPECTED: Final = "expected the base64 of a picture file, or a data URL"
 
 
 def read_pictures(
-    pictures: PictureFiles,
-    spec: ModelSpec,
-    limits: Limits,
-    check: Check | None = None,
-    notes: list[str | None] | None = None,
+    pictures: PictureFiles, spec: ModelSpec, limits: Limits, check: Check | None = None
 ) -> Images:
     """Decode picture files one after the other.
 
-    check: see `pixels.read_prepared`. notes: receives for each file what its preparation did, if anything.
-    Raises InputError, for a batch with the index of the bad file.
+    check: see `pixels.read_prepared`. Raises InputError, for a batch with the index of the bad file.
     """
     files, single = pictures
     images = np.empty((len(files), *spec.shape), np.uint8)
+    notes: list[str | None] = []
     for index, file in enumerate(files):
         try:
             images[index], note = pixels.read_prepared(file, spec, limits.pixels, check)
-            if notes is not None:
-                notes.append(note)
+            notes.append(note)
         except InputError as error:
             raise (error if single else error.at(index)) from None
-    return images, single
+    return Images(images, single, notes)
 
 
 def estimate(pictures: PictureFiles, spec: ModelSpec, limits: Limits) -> Cost:
@@ -47,11 +42,10 @@ def estimate(pictures: PictureFiles, spec: ModelSpec, limits: Limits) -> Cost:
     Raises InputError, for a batch with the index of the bad file.
     """
     files, single = pictures
-    enough = pixels.enough_for(spec)
     cpu_s, peak_bytes = 0.0, 0
     for index, file in enumerate(files):
         try:
-            found = cost.estimate(file, limits.pixels, enough, spec.channels, spec.preparation)
+            found = cost.estimate(file, spec, limits.pixels)
         except InputError as error:
             raise (error if single else error.at(index)) from None
         cpu_s += found.cpu_s

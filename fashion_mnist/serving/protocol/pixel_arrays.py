@@ -32,12 +32,12 @@ def to_images(values: Any, spec: ModelSpec, max_images: int | None = None) -> Im
         raise InputError("empty_batch", f"`pixels` is empty, {_wanted(spec)}")
     shape = _first_lengths(values)
     if not _is_batch(shape, spec):
-        return _read_image(values, shape, spec, None)[np.newaxis], True
+        return Images(_read_image(values, shape, spec, None)[np.newaxis], single=True)
     check_count(len(values), max_images)
     images = np.empty((len(values), *spec.shape), np.uint8)
     for index, item in enumerate(values):
         images[index] = _read_image(item, shape[1:], spec, index)
-    return images, False
+    return Images(images, single=False)
 
 
 def read_item(
@@ -78,11 +78,11 @@ def _from_array(array: NDArray[Any], spec: ModelSpec, max_images: int | None) ->
     check_count(count, max_images)
     rows = array.reshape(count, spec.pixel_count)
     if rows.dtype == np.uint8 and 1 not in np.maximum.reduce(rows, axis=1).tolist():
-        return rows.reshape(-1, *spec.shape), single
+        return Images(rows.reshape(-1, *spec.shape), single)
     images = np.empty((count, *spec.shape), np.uint8)
     for index, row in enumerate(rows):
         images[index] = _to_uint8(row, None if single else index).reshape(spec.shape)
-    return images, single
+    return Images(images, single)
 
 
 def check_count(images: int, most: int | None) -> None:

@@ -34,8 +34,15 @@ MAX_SHOWN: Final = 64
 """Most images in a request with `include=prepared`: each becomes a PNG in the answer."""
 
 
-Images = tuple[NDArray[np.uint8], bool]
-"""Images uint8 (n, H, W[, 3]), and whether they are a single image rather than a batch of one."""
+class Images(NamedTuple):
+    """Decoded images, uint8 (n, H, W[, 3]). single: a single image rather than a batch of one.
+
+    notes: for each picture file, what its preparation did, if anything; empty for numbers.
+    """
+
+    images: NDArray[np.uint8]
+    single: bool
+    notes: Sequence[str | None] = ()
 
 
 class PictureFiles(NamedTuple):
@@ -87,10 +94,7 @@ DEFAULTS: Final = Options()
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """One decoded request. images: uint8 (n, H, W[, 3]). single: respond with one object, not a list.
-
-    notes: for each picture file, what its preparation did, if anything; empty for numbers.
-    """
+    """One decoded request. images, single, notes: see Images; a single one is answered with an object."""
 
     images: NDArray[np.uint8]
     single: bool

@@ -26,7 +26,8 @@ from fashion_mnist.serving.admission.access_log import AccessLog
 from fashion_mnist.serving.admission.capacity import Capacity
 from fashion_mnist.serving.admission.cors import CorsPolicy
 from fashion_mnist.serving.admission.gate import PROBES, Gate, Ticket
-from fashion_mnist.serving.monitoring.line_writer import FLUSH_S, LineWriter
+from fashion_mnist.serving.monitoring.line_writer import LineWriter
+from fashion_mnist.serving.monitoring.tallies import FLUSH_S
 from fashion_mnist.serving.protocol.responses import Response
 
 ORIGIN = (b"origin", b"https://a.org")

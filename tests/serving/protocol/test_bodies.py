@@ -178,7 +178,7 @@ def test_only_pictures_are_resized_to_a_model_of_another_shape() -> None:
     with pytest.raises(InputError, match=r"^28 x 28 .* 96 x 96 x 3, .*; only picture files are resized"):
         bodies.read_body(JSON, json.dumps({"pixels": [[0] * 28] * 28}).encode(), spec, limits)
     for kind, body in ((PICTURE, PNG), (JSON, json.dumps({"image": TEXT}).encode())):
-        images, single = bodies.read_body(kind, body, spec, limits)
+        images, single, _ = bodies.read_body(kind, body, spec, limits)
         assert (images.shape, single) == ((1, 96, 96, 3), True)
 
 

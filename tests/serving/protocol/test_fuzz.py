@@ -82,7 +82,7 @@ def test_damaged_bodies_are_decoded_or_refused(spec: ModelSpec) -> None:
                 opened = bodies.open_body(kind, b"multipart/form-data; boundary=x", damaged, spec, LIMITS)
                 if isinstance(opened, requests.PictureFiles):
                     opened = picture_files.read_pictures(opened, spec, LIMITS)
-                images, _ = opened
+                images = opened.images
                 assert images.dtype == np.uint8
                 assert images.shape[1:] == spec.shape
                 outcomes["read"] += 1

@@ -27,7 +27,7 @@ def test_every_accepted_shape_gives_the_same_pixels(
 ) -> None:
     count = 1 if shape in SINGLE else shape[0]
     values = test_images[:count].reshape(shape)
-    images, single = to_images(values.tolist() if kind is list else values.astype(kind), spec)
+    images, single, _ = to_images(values.tolist() if kind is list else values.astype(kind), spec)
     assert images.dtype == np.uint8
     assert np.array_equal(images, test_images[:count])
     assert single == (shape in SINGLE)
@@ -37,7 +37,7 @@ def test_integral_floats_and_colour_images_are_accepted(spec: ModelSpec) -> None
     assert to_images([0.0, 255.0] * 392, spec)[0].max() == 255
     small = ModelSpec(("a", "b"), 8, 8, 3)
     for shape, single in (((192,), True), ((8, 8, 3), True), ((2, 192), False), ((2, 8, 8, 3), False)):
-        images, was_single = to_images(np.full(shape, 7).tolist(), small)
+        images, was_single, _ = to_images(np.full(shape, 7).tolist(), small)
         assert (images.shape[1:], was_single) == ((8, 8, 3), single)
     with pytest.raises(InputError, match="expected 192 or 8 x 8 x 3"):
         to_images([[0] * 8] * 8, small)

@@ -14,7 +14,7 @@ from fashion_mnist.errors import InputError
 from fashion_mnist.inference.predictions import Predictions, to_objects
 from fashion_mnist.inference.predictor import Predictor
 from fashion_mnist.serving.protocol import bodies, json_bodies, npy_files, requests
-from fashion_mnist.serving.protocol.requests import PredictRequest, read_options
+from fashion_mnist.serving.protocol.requests import Images, PredictRequest, read_options
 from fashion_mnist.serving.protocol.responses import encode_predictions
 from fashion_mnist.spec import ModelSpec
 
@@ -28,9 +28,10 @@ def test_flat_integers_take_the_quick_conversion_and_give_the_same_image(
     flat = test_images[0].reshape(-1).tolist()
     body = json.dumps({"pixels": flat}).encode()
     assert json_bodies._flat_image(flat, body) is not None
-    images, single = json_bodies.read_json(body, spec, LIMITS)
-    assert single
-    assert np.array_equal(images[0], test_images[0])
+    read = json_bodies.read_json(body, spec, LIMITS)
+    assert isinstance(read, Images)
+    assert read.single
+    assert np.array_equal(read.images[0], test_images[0])
 
 
 @pytest.mark.parametrize("first", [True, False, None, "1", 1.5, -1, 256, [1]])
@@ -48,9 +49,10 @@ def test_colour_images_are_read_flat_shaped_and_batched() -> None:
         ([image.tolist()] * 2, False),
         ([image.reshape(-1).tolist()] * 2, False),
     ):
-        images, was_single = json_bodies.read_json(orjson.dumps({"pixels": values}), COLOR, LIMITS)
-        assert was_single is single
-        assert np.array_equal(images[-1], image)
+        read = json_bodies.read_json(orjson.dumps({"pixels": values}), COLOR, LIMITS)
+        assert isinstance(read, Images)
+        assert read.single is single
+        assert np.array_equal(read.images[-1], image)
 
 
 def test_a_header_that_announces_more_than_the_file_holds_allocates_nothing() -> None:
