@@ -144,7 +144,7 @@ def _model() -> Schema:
             "created": _or_null(_TEXT),
             "classes": _list(_TEXT),
             "input_shape": {**_list(_INTEGER), "description": "height, width and, for colour, 3"},
-            "preparation": {**_TEXT, "description": "of pictures: garment or none"},
+            "preparation": {**_TEXT, "description": "of pictures; none: they are only resized"},
             "precision": _TEXT,
             "metrics": {
                 **_or_null(_object(metrics, optional=tuple(metrics))),

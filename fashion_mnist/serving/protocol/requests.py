@@ -139,7 +139,7 @@ PARAMETERS: Final = {
         lambda spec: {"type": "boolean", "default": False},
     ),
     "prepare": Parameter(
-        "`none`: only resize pictures and pad them with black, instead of cutting out the garment",
+        "`none`: only resize pictures and pad them with black, whatever preparation the model has",
         lambda value, spec: value if value == "none" else None,
         lambda spec: "none",
         lambda spec: {"type": "string", "enum": ["none"]},
