@@ -75,10 +75,7 @@ def read_prepared(
 
 def _reduce(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Reduce a picture to what its preparation needs: RGB, upright, transparency white; and its alpha."""
-    orientation = None
-    with contextlib.suppress(Exception):  # see `_to_spec`
-        orientation = picture.getexif().get(ORIENTATION)
-    size, alpha = preparation.reduced_size(*picture.size), None
+    turn, size, alpha = _find_turn(picture), preparation.reduced_size(*picture.size), None
     if picture.has_transparency_data:
         picture, alpha = _flatten(picture, "RGB", "white")
     elif picture.mode in ("1", "P") or picture.mode.startswith("I"):
@@ -86,14 +83,23 @@ def _reduce(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     layers = [picture] if alpha is None else [picture, alpha]
     if size != picture.size:
         layers = [layer.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0) for layer in layers]
-    if orientation in TRANSPOSITIONS:
-        layers = [layer.transpose(TRANSPOSITIONS[orientation]) for layer in layers]
+    if turn is not None:
+        layers = [layer.transpose(turn) for layer in layers]
     return _to_mode(layers[0], "RGB"), layers[1] if alpha is not None else None
 
 
-def _to_spec(picture: Image.Image, spec: ModelSpec) -> NDArray[np.uint8]:
+def _find_turn(picture: Image.Image) -> Image.Transpose | None:
+    """Return what makes a picture upright, None if it is, or if nothing tells."""
+    if picture.format == "PNG" and "exif" not in picture.info:  # png.py keeps nothing else that could tell
+        return None
     with contextlib.suppress(Exception):  # a damaged EXIF block is no reason to reject the picture
-        ImageOps.exif_transpose(picture, in_place=True)
+        return TRANSPOSITIONS.get(picture.getexif().get(ORIENTATION, 1))
+    return None
+
+
+def _to_spec(picture: Image.Image, spec: ModelSpec) -> NDArray[np.uint8]:
+    turn = _find_turn(picture)
+    picture = picture if turn is None else picture.transpose(turn)
     picture = _to_mode(picture, "L" if spec.channels == 1 else "RGB")
     target = (spec.width, spec.height)
     if picture.size != target:
